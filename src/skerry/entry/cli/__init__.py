@@ -1,0 +1,1 @@
+"""`skerry`: one file per noun."""

@@ -1,0 +1,1 @@
+"""Composition root of `skerryd`: the only place that wires things together."""

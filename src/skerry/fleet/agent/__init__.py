@@ -1,0 +1,1 @@
+"""A node's share: observe, plan, carry out."""

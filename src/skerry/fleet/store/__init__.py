@@ -1,0 +1,1 @@
+"""One interface to the desired state; memory and SQLite behind it."""

@@ -1,0 +1,31 @@
+"""What a store may refuse.
+
+    StoreError
+    ├── CompactedError    the revision asked for is gone: list again
+    ├── LeaseNotFoundError
+    └── StoreFormatError  the file is not ours, damaged, or newer than this program
+"""
+
+from __future__ import annotations
+
+from skerry.kit.errors import SkerryError
+
+
+class StoreError(SkerryError):
+    """The store refused or failed."""
+
+
+class CompactedError(StoreError):
+    """A watch or a read asked for a revision that is no longer kept; list again and go on from there."""
+
+    def __init__(self, asked: int, compacted: int) -> None:
+        self.compacted_revision = compacted
+        super().__init__(f"revision {asked} is compacted; the oldest kept is {compacted + 1}")
+
+
+class LeaseNotFoundError(StoreError):
+    """The lease never was, was revoked, or has expired."""
+
+
+class StoreFormatError(StoreError):
+    """The database is not one that this version can read."""

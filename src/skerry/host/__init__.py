@@ -1,0 +1,1 @@
+"""One machine by itself."""

@@ -1,0 +1,1 @@
+"""First boot: sources, schema, users, files, units."""

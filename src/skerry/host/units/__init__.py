@@ -1,0 +1,1 @@
+"""Parse, render, and drive systemd and Podman."""

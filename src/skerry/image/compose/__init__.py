@@ -1,0 +1,1 @@
+"""Recipe to tree to slot image to disk; one file a step."""

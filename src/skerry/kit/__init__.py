@@ -1,0 +1,1 @@
+"""The few tools everything uses, one file each."""

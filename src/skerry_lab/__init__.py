@@ -1,0 +1,1 @@
+"""Nodes for tests and demos: nspawn, QEMU, registry, journal."""

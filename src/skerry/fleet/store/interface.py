@@ -4,7 +4,8 @@ A store maps text keys to bytes. Every transaction that changes something has on
 than the one before; all its events carry that revision and reach a watcher together. The drivers
 (memory, SQLite; etcd for a cluster) pass one conformance suite, tests/conformance/test_store.py.
 
-Refuses: empty keys, empty transactions, and two operations of one transaction on the same key.
+Refuses (ValueError, for it is the caller's bug): empty keys, empty transactions, and two changes of one
+transaction to the same key. A fresh store stands at revision 0.
 The model is that of etcd v3: https://etcd.io/docs/v3.5/learning/api/
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +165,13 @@ class Store(Protocol):
         Raises LeaseNotFoundError for a Put under an unknown lease; nothing is changed in that case.
         """
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
         """Every change under `prefix` with a revision above `after`, without gaps, then as they come.
 
-        Raises CompactedError where history no longer reaches back to `after`. Close the iterator
-        (`aclose`) to end it; it ends by itself when the store is closed.
+        Nothing is kept for a slow watcher but the common history: it reads on at its own pace, and where
+        history no longer reaches back to where it stands, the next step raises CompactedError. Close the
+        generator to end it (`async with contextlib.aclosing(store.watch(…)) as batches`); it ends by
+        itself when the store is closed.
         """
 
     async def grant(self, ttl_s: float) -> Lease:
@@ -184,7 +187,10 @@ class Store(Protocol):
         """Seconds until the lease expires. Raises LeaseNotFoundError."""
 
     async def compact(self, revision: int) -> None:
-        """Forget history up to and including `revision`; current entries stay."""
+        """Forget history up to and including `revision`; current entries stay.
+
+        A revision that is forgotten already is no error, one that is yet to come is a ValueError.
+        """
 
     async def close(self) -> None:
         """End every watch and let go of the files; calling twice is no error."""

@@ -29,6 +29,29 @@ class UnitState:
     result: str = ""
 
 
+class Changes(Protocol):
+    """States as they change, of a set of units that may itself change; close it to end it.
+
+    The state of each unit comes once when it is added, then after every change. A unit that changes
+    faster than it is read is told of once, as it is then. Survives a restart of systemd or of the bus.
+    """
+
+    def __aiter__(self) -> AsyncIterator[UnitState]:
+        """Itself."""
+
+    async def __anext__(self) -> UnitState:
+        """The next state of any of the units; waits for one. Ends after `aclose`."""
+
+    def add(self, *names: str) -> None:
+        """Tell of these units too; a unit that is known already is told of anew."""
+
+    def discard(self, name: str) -> None:
+        """Tell no more of this unit."""
+
+    async def aclose(self) -> None:
+        """End the stream; calling twice is no error."""
+
+
 class ServiceManager(Protocol):
     """One machine's systemd. Every method raises ServiceManagerError."""
 
@@ -36,16 +59,19 @@ class ServiceManager(Protocol):
         """Read all unit files again, generators (Quadlet's among them) included."""
 
     async def start(self, name: str) -> None:
-        """Queue a start and return; the outcome shows as a state."""
+        """Queue a start and return; the outcome shows as a state.
+
+        Raises NoSuchUnitError where systemd finds no such unit.
+        """
 
     async def stop(self, name: str) -> None:
-        """Stop the unit and wait until it has stopped."""
+        """Stop the unit and wait until it has stopped; no error where it is unknown."""
 
     async def enable(self, name: str) -> None:
         """Make the links of the unit's [Install] section, until the next boot."""
 
     async def disable(self, name: str) -> None:
-        """Take the links away again."""
+        """Take the links away again; no error where there are none."""
 
     async def reset_failed(self, name: str) -> None:
         """Forget that the unit failed; no error where it did not or is unknown."""
@@ -53,5 +79,8 @@ class ServiceManager(Protocol):
     async def state(self, name: str) -> UnitState:
         """The unit's state now."""
 
-    def changes(self, names: frozenset[str]) -> AsyncIterator[UnitState]:
-        """The state of each named unit once, then every change of one, as systemd tells of it."""
+    def changes(self, names: frozenset[str]) -> Changes:
+        """Follow the states of units, `names` to begin with."""
+
+    async def close(self) -> None:
+        """Let go of the connection and end every stream; calling twice is no error."""

@@ -1,9 +1,9 @@
 """What a store may refuse.
 
-    StoreError
-    ├── CompactedError    the revision asked for is gone: list again
-    ├── LeaseNotFoundError
-    └── StoreFormatError  the file is not ours, damaged, or newer than this program
+StoreError
+├── CompactedError    the revision asked for is gone: list again
+├── LeaseNotFoundError
+└── StoreFormatError  the file is not ours, damaged, or newer than this program
 """
 
 from __future__ import annotations

@@ -1,0 +1,76 @@
+"""The initrd, made from what the packages left: a few programs with their libraries, modules, one script.
+
+    /in/packages.tar  /in/spec.json  /in/init   →   /out/initrd.cpio  /out/vmlinuz  /out/result.json
+
+The archive is written entry by entry in sorted order with one time, in the kernel's "newc" form:
+https://docs.kernel.org/driver-api/early-userspace/buffer-format.html
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import stat
+import subprocess
+from pathlib import Path
+from typing import BinaryIO
+
+from skerry.image.compose.inside import modules
+from skerry.image.compose.inside.elf import closure, needed
+
+TREE = Path("/tree")
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+LOADER = "lib64/ld-linux-x86-64.so.2"
+DIRECTORIES = ("bin", "dev", "lib", "lib/modules", "lib64", "proc", "sys", "sysroot")
+
+
+def main() -> None:
+    spec = json.loads(Path("/in/spec.json").read_text())
+    wanted = ["./boot/vmlinuz-*", "./usr/lib/modules", f"./{LIBRARIES}/*.so*", "./usr/lib64"]
+    wanted += [f"./{program}" for program in spec["programs"]]
+    subprocess.run(
+        ["tar", "-x", "-f", "/in/packages.tar", "-C", str(TREE), "--wildcards", *wanted], check=True
+    )
+    (directory,) = sorted((TREE / "usr/lib/modules").iterdir())
+    depends = modules.dependencies((directory / "modules.dep").read_text())
+    builtin = {modules.name_of(line) for line in (directory / "modules.builtin").read_text().splitlines()}
+    chosen, unknown = modules.choose(spec["modules"], depends, builtin)
+    files: dict[str, bytes] = {"init": Path("/in/init").read_bytes()}
+    for path in chosen:
+        data = (directory / path).read_bytes()
+        name = Path(path).name
+        files[f"lib/modules/{name.removesuffix('.xz')}"] = lzma.decompress(data) if name.endswith(".xz") else data
+    names = [Path(path).name.removesuffix(".xz") for path in chosen]
+    files["lib/modules/list"] = "".join(f"{name}\n" for name in names).encode()
+    for program in spec["programs"]:
+        files[f"bin/{Path(program).name}"] = (TREE / program).read_bytes()
+    for library in _libraries([TREE / program for program in spec["programs"]]):
+        files[f"lib/{library}"] = (TREE / LIBRARIES / library).read_bytes()
+    files[LOADER] = (TREE / LIBRARIES / "ld-linux-x86-64.so.2").read_bytes()
+    with Path("/out/initrd.cpio").open("wb") as archive:
+        write_newc(archive, files, DIRECTORIES, int(spec["epoch"]))
+    (kernel,) = (TREE / "boot").glob("vmlinuz-*")
+    Path("/out/vmlinuz").write_bytes(kernel.read_bytes())
+    result = {"unknown_modules": unknown, "kernel": kernel.name.removeprefix("vmlinuz-"), "modules": names}
+    Path("/out/result.json").write_text(json.dumps(result) + "\n")
+
+
+def _libraries(programs: list[Path]) -> list[str]:
+    start = [name for program in programs for name in needed(program.read_bytes())]
+    found = closure(start, lambda name: needed((TREE / LIBRARIES / name).read_bytes()))
+    return sorted(found - {Path(LOADER).name})
+
+
+def write_newc(archive: BinaryIO, files: dict[str, bytes], directories: tuple[str, ...], epoch: int) -> None:
+    """Write a cpio archive: directories, then files; programs in bin/ and `init` are executable."""
+    entries: list[tuple[str, int, bytes]] = [(name, stat.S_IFDIR | 0o755, b"") for name in sorted(directories)]
+    for name, data in sorted(files.items()):
+        runs = name == "init" or name.startswith(("bin/", "lib64/"))
+        entries.append((name, stat.S_IFREG | (0o755 if runs else 0o644), data))
+    entries.append(("TRAILER!!!", 0, b""))
+    for number, (name, mode, data) in enumerate(entries, 1):
+        time = 0 if name == "TRAILER!!!" else epoch
+        fields = (number, mode, 0, 0, 1, time, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+        archive.write(b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0")
+        archive.write(b"\0" * (-(6 + 8 * 13 + len(name) + 1) % 4))
+        archive.write(data + b"\0" * (-len(data) % 4))

@@ -1,0 +1,146 @@
+"""The tree of an image, made from what the packages left: laid over, trimmed, preset, compiled, packed.
+
+    /in/packages.tar  /in/spec.json  /files/N   →   /out/tree.tar  /out/result.json
+
+Works on a file system in memory that ends with the process. The archive is sorted, with one time for every
+file and numeric owners: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from skerry.image.compose.inside import modules, trim
+
+TREE = Path("/tree")
+CODE = "usr/lib/skerry"
+# What a workstation needs and a host does not.
+LEFT_OUT = ("skerry/image/compose", "skerry_lab")
+# State lives in /var; these names in the sealed root lead there.
+LINKS = {"home": "var/home", "opt": "var/opt", "root": "var/roothome", "srv": "var/srv", "usr/local": "../var/usrlocal"}
+MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var", "etc", "efi", "mnt", "media")
+
+
+def main() -> None:
+    spec = json.loads(Path("/in/spec.json").read_text())
+    subprocess.run(
+        ["tar", "-x", "-f", "/in/packages.tar", "-C", str(TREE), "--numeric-owner", "-p", "--xattrs",
+         "--xattrs-include=*", "--exclude=./dev/*", "--exclude=./boot/*"],
+        check=True,
+    )  # fmt: skip
+    unknown = modules.trim(TREE, spec["modules"])
+    result: dict[str, object] = {"unknown_modules": unknown}
+    if not unknown:
+        result |= compose(spec)
+    Path("/out/result.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compose(spec: dict[str, list[str]]) -> dict[str, object]:
+    _forget_the_build()
+    for directory in sorted(Path("/files").iterdir()):
+        subprocess.run(["cp", "-R", "--preserve=mode", f"{directory}/.", str(TREE)], check=True)
+    _own_code()
+    idle = trim.remove(TREE, spec["remove"], spec["keep"])
+    gone = trim.unused_libraries(TREE, spec["libraries"])
+    for path in gone:
+        path.unlink()
+    _links()
+    _presets(spec["enable"], spec["mask"])
+    _dangling(TREE / "etc")
+    _compile()
+    subprocess.run(["ldconfig", "-r", str(TREE), "-X"], check=True)
+    for path in ("usr/share/skerry/packages.json", "usr/lib/os-release", "etc/issue"):
+        (TREE / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy("/in/packages.json", TREE / "usr/share/skerry/packages.json")
+    (TREE / "usr/lib/os-release").write_text("".join(f"{line}\n" for line in spec["os_release"]))
+    files = _pack(int(spec["epoch"][0]))
+    return {"idle_patterns": idle, "removed_libraries": [path.name for path in gone], "files": files}
+
+
+def _forget_the_build() -> None:
+    """What the packages' scripts left that is of one machine, and that each host makes for itself."""
+    for pattern in ("etc/ssh/ssh_host_*", "etc/systemd/system/*", "etc/systemd/user/*", "etc/*-", "etc/.pwd.lock"):
+        for path in TREE.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (TREE / "etc/machine-id").write_text("")
+    for name in ("etc/hostname", "etc/resolv.conf", "etc/mtab"):
+        (TREE / name).unlink(missing_ok=True)
+    (TREE / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    (TREE / "etc/mtab").symlink_to("../proc/self/mounts")
+    for entry in (TREE / "var").iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _own_code() -> None:
+    target = TREE / CODE
+    shutil.copytree(
+        "/skerry", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    for name in LEFT_OUT:
+        shutil.rmtree(target / name)
+
+
+def _links() -> None:
+    for name, target in LINKS.items():
+        path = TREE / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        if not path.is_symlink():
+            path.symlink_to(target)
+    for name in MOUNT_POINTS:
+        (TREE / name).mkdir(exist_ok=True)
+    for name in ("boot", "lost+found"):
+        shutil.rmtree(TREE / name, ignore_errors=True)
+
+
+def _presets(enable: list[str], mask: list[str]) -> None:
+    """Everything is off but what the recipe turns on; what is masked is so in the sealed tree."""
+    directory = TREE / "usr/lib/systemd/system-preset"
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [*(f"enable {name}" for name in enable), "disable *"]
+    (directory / "00-image.preset").write_text("".join(f"{line}\n" for line in lines))
+    for name in mask:
+        path = TREE / "usr/lib/systemd/system" / name
+        path.unlink(missing_ok=True)
+        path.symlink_to("/dev/null")
+    subprocess.run(["systemctl", f"--root={TREE}", "preset-all"], check=True, stderr=subprocess.DEVNULL)
+
+
+def _dangling(directory: Path) -> None:
+    """Links into what was removed (alternatives, wants) go too; links into state and run time stay."""
+    for path in sorted(directory.rglob("*")):
+        if not path.is_symlink():
+            continue
+        target = os.readlink(path)
+        absolute = Path(os.path.normpath(target if target.startswith("/") else path.parent.relative_to(TREE) / target))
+        inside = TREE / str(absolute).lstrip("/")
+        state = str(absolute).lstrip("/").split("/")[0] in {"run", "proc", "dev", "var"}
+        if not state and not inside.exists() and not inside.is_symlink():
+            path.unlink()
+
+
+def _compile() -> None:
+    """Byte code whose validity is its seal: never checked against the source at run time."""
+    for cache in TREE.glob("usr/lib/**/__pycache__"):
+        shutil.rmtree(cache)
+    directories = ["/usr/lib/python3", f"/{CODE}", *(f"/{path.relative_to(TREE)}" for path in TREE.glob("usr/lib/python3.*"))]
+    for directory in directories:
+        subprocess.run(
+            ["chroot", str(TREE), "/usr/bin/python3", "-I", "-m", "compileall", "-q",
+             "--invalidation-mode", "unchecked-hash", directory],
+            check=True, env={"PYTHONHASHSEED": "0", "PATH": "/usr/sbin:/usr/bin"},
+        )  # fmt: skip
+
+
+def _pack(epoch: int) -> int:
+    subprocess.run(
+        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name", f"--mtime=@{epoch}", "--numeric-owner",
+         "--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+         "--xattrs", "--xattrs-include=*", "."],
+        check=True,
+    )  # fmt: skip
+    return sum(len(names) + len(files) for _, names, files in os.walk(TREE))

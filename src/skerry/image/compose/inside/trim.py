@@ -1,0 +1,94 @@
+"""What leaves the tree: paths the recipe names, and shared libraries that nothing is left to use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+
+from skerry.image.compose.inside.elf import closure, needed
+
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+
+def remove(tree: Path, patterns: list[str], keep: list[str]) -> list[str]:
+    """Remove what a pattern matches (`**` for any depth) unless `keep` does; returns patterns without a match."""
+    idle = []
+    keep = [plain for pattern in keep for plain in braces(pattern)]
+    for pattern in patterns:
+        found = False
+        matches = {path for plain in braces(pattern) for path in tree.glob(plain)}
+        for path in sorted(matches, reverse=True):
+            relative = PurePosixPath(path.relative_to(tree))
+            found = True
+            if any(relative.full_match(kept) for kept in keep):
+                continue
+            inside = [PurePosixPath(kept) for kept in keep if PurePosixPath(kept).is_relative_to(relative)]
+            if inside and path.is_dir():
+                _remove_around(path, tree, keep)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if not found:
+            idle.append(pattern)
+    return idle
+
+
+def braces(pattern: str) -> list[str]:
+    """`a{b,c}` as `ab` and `ac`, like a shell would say it; one pair of braces."""
+    head, opened, rest = pattern.partition("{")
+    middle, closed, tail = rest.partition("}")
+    return [f"{head}{choice}{tail}" for choice in middle.split(",")] if opened and closed else [pattern]
+
+
+def _remove_around(directory: Path, tree: Path, keep: list[str]) -> None:
+    for path in sorted(directory.rglob("*"), reverse=True):
+        relative = PurePosixPath(path.relative_to(tree))
+        if any(relative.full_match(kept) for kept in keep):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        else:
+            path.unlink()
+
+
+def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:
+    """Libraries in the main directory that no program left in the tree reaches, nor is said to dlopen.
+
+    Raises ValueError where a program is left without a library it needs: the recipe removes too much.
+    """
+    directory = tree / LIBRARIES
+    names: dict[str, Path] = {}  # every name a library goes by → the file itself
+    for path in sorted(directory.iterdir()):
+        if ".so" in path.name and path.exists() and not path.is_dir():
+            names[path.name] = Path(os.path.realpath(path))
+    wanted: dict[str, str] = {}
+    for root, _, files in os.walk(tree):
+        for file in files:
+            path = Path(root, file)
+            if path.is_symlink() or path.parent == directory or not path.is_file():
+                continue
+            if "usr/lib/modules" not in root:
+                wanted |= dict.fromkeys(_needs(path), str(path.relative_to(tree)))
+    missing = {name: by for name, by in wanted.items() if name not in names and not _elsewhere(tree, name)}
+    if missing:
+        raise ValueError("; ".join(f"{by} needs {name}" for name, by in sorted(missing.items())))
+    start = [*wanted, *(name for name in names if any(PurePosixPath(name).match(one) for one in dlopened))]
+    used = closure(start, lambda name: _needs(names[name]) if name in names else ())
+    kept = {names[name] for name in used if name in names}
+    return [directory / name for name, file in names.items() if file not in kept]
+
+
+def _needs(path: Path) -> tuple[str, ...]:
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return ()
+        file.seek(0)
+        return needed(file.read())
+
+
+def _elsewhere(tree: Path, name: str) -> bool:
+    """Some packages keep private libraries in a directory of their own and find them by RUNPATH."""
+    return any(tree.glob(f"usr/lib*/**/{name}"))

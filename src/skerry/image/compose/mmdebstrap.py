@@ -1,0 +1,122 @@
+"""The one caller of mmdebstrap: packages of a suite, with their dependencies, into a tar.
+
+Unprivileged where user namespaces are to be had (its unshare mode), plain root otherwise. Its errors are
+turned into ours: a package that is unknown, a mirror that does not answer, a disk that is full.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from skerry.image.compose.errors import ComposeError, NoMirrorError, NoSpaceError
+from skerry.image.compose.mirror import KEYRING
+from skerry.kit.progress import Phase, Progress
+from skerry.kit.run import ProgramError, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from skerry.image.compose.mirror import Mirror
+    from skerry.kit.progress import Reporter
+
+TIMEOUT_S = 1800
+STAGES = (
+    "running apt-get update",
+    "downloading packages with apt",
+    "extracting archives",
+    "installing essential packages",
+    "downloading apt",
+    "installing remaining packages",
+    "cleaning package lists",
+    "creating tarball",
+)
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+class UnknownPackageError(ComposeError):
+    """Packages that the suite does not have."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"unknown package: {', '.join(names)}")
+
+
+def bootstrap(
+    archive: Path,
+    suite: str,
+    mirror: Mirror,
+    packages: Sequence[str],
+    *,
+    variant: str,
+    step: str,
+    report: Reporter,
+) -> None:
+    """Write a tar of the installed packages to `archive`."""
+    argv = ["mmdebstrap", f"--variant={variant}", f"--include={','.join(packages)}", "--format=tar"]
+    argv += ["--mode=root" if os.geteuid() == 0 else "--mode=unshare", f"--keyring={KEYRING}"]
+    argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
+    argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
+    argv += [suite, str(archive), *mirror.sources(suite)]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env=environment({"SOURCE_DATE_EPOCH": "0"}),
+        )
+        try:
+            _follow(process, said.fileno(), step, report)
+        except BaseException:
+            # It cleans up after itself on SIGTERM: mounts, and the half-made chroot.
+            process.terminate()
+            process.wait(60)
+            archive.unlink(missing_ok=True)
+            raise
+        said.seek(0)
+        output = said.read()
+    if process.returncode != 0:
+        archive.unlink(missing_ok=True)
+        raise _explain(argv, process.returncode, output, mirror)
+
+
+def _follow(process: subprocess.Popen[bytes], output: int, step: str, report: Reporter) -> None:
+    """Report the stages as they come, until the program ends."""
+    started, at = time.monotonic(), 0
+    while process.poll() is None:
+        if time.monotonic() - started > TIMEOUT_S:
+            raise ComposeError(f"mmdebstrap did not end within {TIMEOUT_S} s")
+        size = os.fstat(output).st_size
+        text = os.pread(output, size - at, at).decode(errors="replace") if size > at else ""
+        at = size
+        for number, stage in enumerate(STAGES):
+            if stage in text:
+                report(Progress(step, Phase.ADVANCED, number, len(STAGES), unit="", note=stage))
+        try:
+            process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _explain(argv: Sequence[str], status: int, output: bytes, mirror: Mirror) -> ComposeError | ProgramError:
+    text = output.decode(errors="replace")
+    unknown = re.findall(r"Unable to locate package (\S+)", text)
+    unknown += re.findall(r"Package '?([^\s']+)'? has no installation candidate", text)
+    if unknown:
+        return UnknownPackageError(sorted(set(unknown)))
+    if "No space left on device" in text:
+        return NoSpaceError("no space left while installing packages", hint="free some space in TMPDIR")
+    failures = r"Failed to fetch|Could not resolve|Could not connect|Temporary failure|does not have a Release"
+    if re.search(failures, text):
+        why = re.search(r"^(?:E|W|Err):? .*$", text, re.MULTILINE)
+        return NoMirrorError(
+            f"the mirror {mirror.archive} could not be used{': ' + why.group(0) if why else ''}",
+            hint="check the address and the network; SKERRY_MIRROR names another",
+        )
+    return ProgramError(argv, f"failed with status {status}", output)

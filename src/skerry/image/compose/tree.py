@@ -1,0 +1,85 @@
+"""Step `tree`: the file system of the image, trimmed and laid over, as a tar.
+
+    tree.tar       the tree; an nspawn node boots from exactly this
+    result.json    what the composer noticed: patterns that matched nothing, libraries that left
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.image.compose import epoch
+from skerry.image.compose.errors import ComposeError
+from skerry.image.compose.sandbox import SOURCE, Bind
+from skerry.image.compose.workshop import identity
+from skerry.kit.errors import ProblemsError
+from skerry.kit.run import ProgramError
+
+if TYPE_CHECKING:
+    from skerry.image.compose.recipe import Recipe
+    from skerry.image.compose.sandbox import Sandbox
+    from skerry.image.compose.workshop import Workshop
+
+
+def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -> Path:
+    """The directory with the tree of `recipe`, from the result of step `packages`."""
+    spec: dict[str, object] = {
+        "modules": recipe.kernel_modules,
+        "remove": recipe.remove,
+        "keep": recipe.keep,
+        "libraries": recipe.libraries,
+        "enable": recipe.enable,
+        "mask": recipe.mask,
+        "os_release": os_release(recipe),
+        "epoch": [str(epoch.of(recipe.version))],
+    }
+    code = [SOURCE / "skerry" / part for part in ("__init__.py", "kit", "host", "fleet", "entry")]
+    given = identity(packages.name, spec, Path(__file__).parent / "inside", *code, *recipe.files)
+
+    def produce(directory: Path) -> str:
+        workshop.room(600 << 20, "the tree")
+        with tempfile.TemporaryDirectory(prefix="skerry-tree-") as name:
+            written = Path(name, "spec.json")
+            written.write_text(json.dumps(spec))
+            binds = [
+                Bind(packages / "packages.tar", "/in/packages.tar"),
+                Bind(packages / "packages.json", "/in/packages.json"),
+                Bind(written, "/in/spec.json"),
+                Bind(directory, "/out", writable=True),
+            ]
+            binds += [Bind(files, f"/files/{number}") for number, files in enumerate(recipe.files)]
+            try:
+                sandbox.run_inside("skerry.image.compose.inside.tree", binds=binds, timeout_s=900)
+            except ProgramError as error:
+                raise ComposeError(f"the tree could not be composed\n{error}") from error
+        result = json.loads((directory / "result.json").read_text())
+        if result["unknown_modules"]:
+            raise unknown_modules(recipe, "kernel.modules", result["unknown_modules"])
+        return f"{result['files']} files"
+
+    return workshop.make("tree", given, produce)
+
+
+def os_release(recipe: Recipe) -> list[str]:
+    """os-release(5) of an image."""
+    return [
+        'NAME="Skerry"',
+        "ID=skerry",
+        "ID_LIKE=debian",
+        f'PRETTY_NAME="Skerry {recipe.version} (Debian {recipe.suite})"',
+        f"VERSION_ID={recipe.version}",
+        f"VERSION_CODENAME={recipe.suite}",
+        f"IMAGE_ID={recipe.name}",
+        f"IMAGE_VERSION={recipe.version}",
+    ]
+
+
+def unknown_modules(recipe: Recipe, key: str, names: list[str]) -> ProblemsError:
+    """The error for modules that the kernel's package does not have, on the recipe's lines."""
+    problems = [
+        recipe.document.problem(f"{recipe.kernel_package} has no module {name}", key, text=name) for name in names
+    ]
+    return ProblemsError(f"{recipe.document.file} cannot be built", problems)

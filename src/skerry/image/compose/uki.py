@@ -1,0 +1,64 @@
+"""Step `uki`: kernel, initrd and command line as one EFI program, which seals the root hash.
+
+    skerry.efi    a unified kernel image: https://uapi-group.org/specifications/specs/unified_kernel_image/
+    boot.efi      systemd-boot, as packaged
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.image.compose.root import read_seal
+from skerry.image.compose.sandbox import Bind
+from skerry.image.compose.tree import os_release
+from skerry.image.compose.workshop import identity
+
+if TYPE_CHECKING:
+    from skerry.image.compose.recipe import Recipe
+    from skerry.image.compose.sandbox import Sandbox
+    from skerry.image.compose.workshop import Workshop
+
+EFI = "/usr/lib/systemd/boot/efi"
+
+
+def command_line(recipe: Recipe, root: Path) -> str:
+    """What the kernel is told: the recipe's words, and which root to trust (see os/initrd/init)."""
+    seal = read_seal(root)
+    words = [
+        f"skerry.image={label(recipe)}",
+        f"skerry.verity={seal.root_hash},{seal.salt},{seal.blocks}",
+        *recipe.command_line,
+    ]
+    return " ".join(words)
+
+
+def label(recipe: Recipe) -> str:
+    """The name of the partition that holds this version's root."""
+    return f"{recipe.name}_{recipe.version}"
+
+
+def make(workshop: Workshop, sandbox: Sandbox, initrd: Path, root: Path, recipe: Recipe) -> Path:
+    """The directory with the EFI programs."""
+    line = command_line(recipe, root)
+    given = identity(Path(__file__), initrd.name, sandbox.tools.parent.name, line, os_release(recipe))
+
+    def produce(directory: Path) -> str:
+        with tempfile.TemporaryDirectory(prefix="skerry-uki-") as name:
+            release = Path(name, "os-release")
+            release.write_text("".join(f"{entry}\n" for entry in os_release(recipe)))
+            binds = [
+                Bind(initrd, "/in/initrd"),
+                Bind(release, "/in/os-release"),
+                Bind(directory, "/out", writable=True),
+            ]
+            sandbox.run(
+                ["ukify", "build", "--linux=/in/initrd/vmlinuz", "--initrd=/in/initrd/initrd.zst", f"--cmdline={line}",
+                 "--os-release=@/in/os-release", f"--stub={EFI}/linuxx64.efi.stub", "--output=/out/skerry.efi"],
+                binds=binds,
+            )  # fmt: skip
+            sandbox.run(["cp", f"{EFI}/systemd-bootx64.efi", "/out/boot.efi"], binds=binds)
+        return f"{(directory / 'skerry.efi').stat().st_size / 1e6:.1f} MB"
+
+    return workshop.make("uki", given, produce)

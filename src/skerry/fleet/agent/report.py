@@ -1,0 +1,123 @@
+"""What this node says of its units, kept in the store: only what has changed, many in one transaction.
+
+The first change after a quiet time is written at once; what changes while that is being written, or
+shortly after, goes together into the next. A store that is away is tried again; nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from typing import TYPE_CHECKING
+
+from skerry.fleet.agent.record import REPORTS_PREFIX, RecordError, UnitReport, report_key
+from skerry.fleet.store.errors import StoreError
+from skerry.fleet.store.interface import Delete, Operation, Put
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from skerry.fleet.store.interface import Store
+    from skerry.kit.clock import Clock
+
+PAUSE_S = 0.1
+RETRY_S = 2.0
+MOST_IN_ONE = 200
+
+log = logging.getLogger(__name__)
+
+
+class Unknown(enum.Enum):
+    """Said of a unit of which systemd has not told us anything since we started."""
+
+    YET = "yet"
+
+
+class Reporter:
+    """Publishes what `report` says of each unit that was named to `changed`.
+
+    None deletes; Unknown.YET leaves what was published as it is, a later change tells more.
+    """
+
+    def __init__(
+        self, store: Store, node_id: str, clock: Clock, report: Callable[[str], UnitReport | Unknown | None]
+    ) -> None:
+        self._store = store
+        self._node = node_id
+        self._clock = clock
+        self._report = report
+        self._published: dict[str, bytes] = {}
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def changed(self, *names: str) -> None:
+        """These units may have to be reported anew."""
+        self._changed.update(names)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled. What an earlier run left in the store is corrected first."""
+        await self._again(self._recall)
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._again(self._publish)
+            await self._clock.sleep(PAUSE_S)
+
+    async def _recall(self) -> None:
+        prefix = f"{REPORTS_PREFIX}{self._node}/"
+        for entry in (await self._store.list(prefix)).entries:
+            name = entry.key.removeprefix(prefix)
+            self._published[name] = entry.value
+            self.changed(name)
+
+    async def _publish(self) -> None:
+        while self._changed:
+            batch = sorted(self._changed)[:MOST_IN_ONE]
+            self._changed.difference_update(batch)
+            operations: list[Operation] = []
+            values: dict[str, bytes | None] = {}
+            for name in batch:
+                report = self._report(name)
+                if report is Unknown.YET:
+                    continue
+                value = None if report is None else report.encode()
+                if value == self._published.get(name):
+                    continue
+                key = report_key(self._node, name)
+                operations.append(Delete(key) if value is None else Put(key, value))
+                values[name] = value
+            if not operations:
+                continue
+            try:
+                await self._store.transact((), operations)
+            except BaseException:
+                self.changed(*batch)
+                raise
+            for name, value in values.items():
+                if value is None:
+                    self._published.pop(name, None)
+                else:
+                    self._published[name] = value
+
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except StoreError as error:
+                log.warning("reports cannot be written yet: %s", error.message)
+                await self._clock.sleep(RETRY_S)
+            else:
+                return
+
+
+def read_reports(entries: list[tuple[str, bytes]]) -> list[UnitReport]:
+    """The reports among store entries (key, value); one that cannot be read is left out, and said."""
+    found = []
+    for key, value in entries:
+        try:
+            found.append(UnitReport.decode(value))
+        except RecordError as error:
+            log.warning("report %s: %s", key, error.message)
+    return found

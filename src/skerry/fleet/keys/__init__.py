@@ -1,1 +1,1 @@
-"""The keyspace that units and people write to, with the semantics of etcd v2."""
+"""The key space of etcd v2 (directories, TTLs, compare and swap, long polls) over the store."""

@@ -170,7 +170,9 @@ def serialise(options: Iterable[Option]) -> str:
     """Write options as a unit file: one block for each section, in order of first appearance."""
     blocks: dict[str, list[str]] = {}
     for option in options:
-        blocks.setdefault(option.section, []).append(f"{option.name}={option.value}\n")
+        # An empty line keeps a value that ends in a backslash from swallowing the next option.
+        end = "\n\n" if option.value.endswith("\\") else "\n"
+        blocks.setdefault(option.section, []).append(f"{option.name}={option.value}{end}")
     return "\n".join(f"[{section}]\n{''.join(lines)}" for section, lines in blocks.items())
 
 

@@ -1,0 +1,97 @@
+"""A node's journal as values, and which of its lines a test accepts.
+
+Reads `journalctl -o json`, see systemd.journal-fields(7). A line is unexpected if its priority is `err` or
+worse and no rule below explains it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ERR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. `time_us` is wall clock time in microseconds; `unit` is empty for the kernel's lines."""
+
+    priority: int
+    unit: str
+    identifier: str
+    message: str
+    time_us: int
+
+    def __str__(self) -> str:
+        return f"{self.identifier or self.unit}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A line that a test passes over: who writes it, a regular expression for the message, and why."""
+
+    identifier: str
+    message: str
+    why: str
+
+
+# Lines of machines that are not whole, as labs' are. A line that a real machine would show has no place here.
+ALLOWED = (
+    Allowed(
+        "kernel", r"RETBleed|Spectre|MDS CPU bug|Speculative", "an emulated processor lacks the mitigations"
+    ),
+    Allowed("kernel", r"i8042: (No controller found|Can't read CTR)", "the lab's machines have no keyboard"),
+    Allowed(
+        "systemd", r"bpf-restrict-fs: ", "the build machine's kernel under an nspawn node has no BPF LSM"
+    ),
+    Allowed(
+        "systemd",
+        r"Failed to (set|mount|create).*cgroup",
+        "nspawn nodes on cgroup v1 machines have no controllers",
+    ),
+)
+
+
+def parse(text: str) -> list[Entry]:
+    """The entries of `journalctl -o json`, in its order."""
+    entries = []
+    for line in text.splitlines():
+        if not line.startswith("{"):
+            continue
+        fields = json.loads(line)
+        entries.append(
+            Entry(
+                priority=int(fields.get("PRIORITY") or 6),
+                unit=_text(fields.get("UNIT") or fields.get("_SYSTEMD_UNIT")),
+                identifier=_text(fields.get("SYSLOG_IDENTIFIER") or fields.get("_COMM")),
+                message=_text(fields.get("MESSAGE")),
+                time_us=int(fields.get("__REALTIME_TIMESTAMP") or 0),
+            )
+        )
+    return entries
+
+
+def unexpected(entries: Iterable[Entry], allowed: Iterable[Allowed] = ALLOWED) -> list[Entry]:
+    """The errors among the entries that no rule explains."""
+    rules = tuple(allowed)
+    return [
+        entry for entry in entries if entry.priority <= ERR and not any(_explains(r, entry) for r in rules)
+    ]
+
+
+def _explains(rule: Allowed, entry: Entry) -> bool:
+    return rule.identifier == entry.identifier and re.search(rule.message, entry.message) is not None
+
+
+def _text(value: object) -> str:
+    """A field; journalctl gives those that are not UTF-8 as a list of bytes, and repeated ones as a list."""
+    if isinstance(value, list):
+        if all(isinstance(item, int) for item in value):
+            return bytes(value).decode(errors="replace")
+        return " ".join(_text(item) for item in value)
+    return value if isinstance(value, str) else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skerry.fleet.keys.change import Change, Scene, Step, decide, found, lease_above, target
@@ -42,12 +43,24 @@ LONGEST_TTL_S = 2**63 // 10**9
 """Above this etcd's own arithmetic overflows, and it keeps the key for ever; so do we."""
 
 
-class Keys:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Events as they come, and where the store stood when the watch began. Close `events` to end it."""
+
+    index: int
+    events: AsyncGenerator[Event, None]
+
+
+class Keyspace:
     """The requests of etcd v2's key API, as values."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+
+    def now(self) -> float:
+        """The time by which `expires` is meant, in Unix seconds."""
+        return self._clock.now()
 
     async def index(self) -> int:
         """Where the store stands."""
@@ -88,15 +101,23 @@ class Keys:
                 await self._revoke(own_lease)
         raise KeysError(Code.INTERNAL, f"{change.path} changes too fast", await self.index())
 
-    async def wait(
-        self, path: str, *, recursive: bool = False, since: int | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Every event at `path` (and below) from index `since` on, or from now. Close it to end it.
+    async def watch(self, path: str, *, recursive: bool = False, since: int | None = None) -> Watch:
+        """Follow what happens at `path` (and below) from index `since` on, or from now.
 
         Raises KeysError, 401 where the history does not reach back so far.
         """
-        path = cleaned(path)
-        after = await self.index() if since is None else since - 1
+        index = await self.index()
+        after = index if since is None else since - 1
+        if after < index:
+            # Each revision has its batch, so this comes at once, or is refused at once.
+            async with contextlib.aclosing(self._store.watch("", after)) as batches:
+                try:
+                    await anext(batches)
+                except CompactedError as error:
+                    raise _cleared(error, after, index) from error
+        return Watch(index, self._events(cleaned(path), after, recursive=recursive))
+
+    async def _events(self, path: str, after: int, *, recursive: bool) -> AsyncGenerator[Event, None]:
         try:
             async with contextlib.aclosing(self._store.watch(NODES, after)) as batches:
                 async for batch in batches:
@@ -104,8 +125,7 @@ class Keys:
                         if concerns(happening, path, recursive=recursive):
                             yield happening.event
         except CompactedError as error:
-            cause = f"the requested history has been cleared [{error.compacted_revision + 1}/{after + 1}]"
-            raise KeysError(Code.INDEX_CLEARED, cause, await self.index()) from error
+            raise _cleared(error, after, await self.index()) from error
 
     async def _scene(self, change: Change) -> Scene:
         last = await self._store.get(LAST)
@@ -152,3 +172,8 @@ class Keys:
 def _event(change: Change, step: Step, revision: int) -> Event:
     node = dataclasses.replace(step.node, created=step.node.created or revision, modified=revision)
     return Event(change.kind.value, Shown(node), step.previous, revision)
+
+
+def _cleared(error: CompactedError, after: int, index: int) -> KeysError:
+    cause = f"the requested history has been cleared [{error.compacted_revision + 1}/{after + 1}]"
+    return KeysError(Code.INDEX_CLEARED, cause, index)

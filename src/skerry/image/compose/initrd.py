@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, init: Path) -> Path:
     """The directory with kernel and initrd, from the result of step `packages`; `init` is the script."""
     spec = {
-        "modules": recipe.initrd_modules,
+        "modules": [*recipe.initrd_needed, *recipe.initrd_modules],
+        "needed": recipe.initrd_needed,
         "programs": recipe.initrd_programs,
         "epoch": epoch.of(recipe.version),
     }

@@ -52,6 +52,7 @@ class Recipe:
     kernel_package: str
     kernel_modules: tuple[str, ...]
     command_line: tuple[str, ...]
+    initrd_needed: tuple[str, ...]
     initrd_modules: tuple[str, ...]
     initrd_programs: tuple[str, ...]
     files: tuple[Path, ...]
@@ -118,6 +119,7 @@ def parse(source: str, path: Path) -> Recipe:
         kernel_package=read.value("kernel.package", str) or "",
         kernel_modules=read.texts("kernel.modules"),
         command_line=read.texts("kernel.command_line", required=False),
+        initrd_needed=read.texts("initrd.needed"),
         initrd_modules=read.texts("initrd.modules"),
         initrd_programs=read.texts("initrd.programs"),
         files=files,

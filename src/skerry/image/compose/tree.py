@@ -69,6 +69,7 @@ def os_release(recipe: Recipe) -> list[str]:
         'NAME="Skerry"',
         "ID=skerry",
         "ID_LIKE=debian",
+        "DEFAULT_HOSTNAME=skerry",
         f'PRETTY_NAME="Skerry {recipe.version} (Debian {recipe.suite})"',
         f"VERSION_ID={recipe.version}",
         f"VERSION_CODENAME={recipe.suite}",

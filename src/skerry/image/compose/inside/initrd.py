@@ -36,23 +36,38 @@ def main() -> None:
     builtin = {modules.name_of(line) for line in (directory / "modules.builtin").read_text().splitlines()}
     chosen, unknown = modules.choose(spec["modules"], depends, builtin)
     files: dict[str, bytes] = {"init": Path("/in/init").read_bytes()}
-    for path in chosen:
-        data = (directory / path).read_bytes()
-        name = Path(path).name
-        files[f"lib/modules/{name.removesuffix('.xz')}"] = lzma.decompress(data) if name.endswith(".xz") else data
     names = [Path(path).name.removesuffix(".xz") for path in chosen]
-    files["lib/modules/list"] = "".join(f"{name}\n" for name in names).encode()
+    for path, module in zip(chosen, names, strict=True):
+        data = (directory / path).read_bytes()
+        files[f"lib/modules/{directory.name}/{module}"] = lzma.decompress(data) if path.endswith(".xz") else data
+    files |= _indexes(directory.name, files)
+    files["lib/modules/needed"] = " ".join(spec["needed"]).encode() + b"\n"
     for program in spec["programs"]:
         files[f"bin/{Path(program).name}"] = (TREE / program).read_bytes()
     for library in _libraries([TREE / program for program in spec["programs"]]):
         files[f"lib/{library}"] = (TREE / LIBRARIES / library).read_bytes()
     files[LOADER] = (TREE / LIBRARIES / "ld-linux-x86-64.so.2").read_bytes()
     with Path("/out/initrd.cpio").open("wb") as archive:
-        write_newc(archive, files, DIRECTORIES, int(spec["epoch"]))
+        write_newc(archive, files, (*DIRECTORIES, f"lib/modules/{directory.name}"), int(spec["epoch"]))
     (kernel,) = (TREE / "boot").glob("vmlinuz-*")
     Path("/out/vmlinuz").write_bytes(kernel.read_bytes())
     result = {"unknown_modules": unknown, "kernel": kernel.name.removeprefix("vmlinuz-"), "modules": names}
     Path("/out/result.json").write_text(json.dumps(result) + "\n")
+
+
+def _indexes(release: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """modules.dep and modules.alias for just these modules, in the text form that busybox reads."""
+    scratch = Path("/tmp/modules")  # noqa: S108 - a file system of the sandbox's own
+    target = scratch / "lib/modules" / release
+    target.mkdir(parents=True)
+    for name, data in files.items():
+        if name.endswith(".ko"):
+            (scratch / name).write_bytes(data)
+    subprocess.run(["depmod", "-b", str(scratch), release], check=True, stderr=subprocess.DEVNULL)
+    return {
+        f"lib/modules/{release}/{name}": (target / name).read_bytes()
+        for name in ("modules.dep", "modules.alias")
+    }
 
 
 def _libraries(programs: list[Path]) -> list[str]:

@@ -71,8 +71,7 @@ def trim(tree: Path, patterns: list[str]) -> list[str]:
         if stale.name not in {"modules.builtin", "modules.builtin.modinfo", "modules.order"}:
             stale.unlink()
     subprocess.run(["depmod", "-b", str(tree), directory.name], check=True)
-    for text in ("modules.alias", "modules.dep", "modules.symbols", "modules.order", "modules.builtin.modinfo"):
-        # kmod reads the .bin form; the text form is kept only where there is no other.
-        if (directory / f"{text}.bin").exists() or text == "modules.order":
-            (directory / text).unlink(missing_ok=True)
+    # kmod reads the .bin forms; the initrd's busybox reads the text of modules.dep.
+    for text in ("modules.alias", "modules.symbols", "modules.order", "modules.builtin.modinfo"):
+        (directory / text).unlink(missing_ok=True)
     return []

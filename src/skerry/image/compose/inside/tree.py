@@ -42,13 +42,14 @@ def main() -> None:
 def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     _forget_the_build()
     for directory in sorted(Path("/files").iterdir()):
-        subprocess.run(["cp", "-R", "--preserve=mode", f"{directory}/.", str(TREE)], check=True)
+        _lay_over(directory)
     _own_code()
     idle = trim.remove(TREE, spec["remove"], spec["keep"])
     gone = trim.unused_libraries(TREE, spec["libraries"])
     for path in gone:
         path.unlink()
     _links()
+    _users()
     _presets(spec["enable"], spec["mask"])
     _dangling(TREE / "etc")
     _compile()
@@ -75,6 +76,21 @@ def _forget_the_build() -> None:
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
+def _lay_over(directory: Path) -> None:
+    """Copy files over the tree; of their modes only "executable" counts, as in git."""
+    for path in sorted(directory.rglob("*")):
+        target = TREE / path.relative_to(directory)
+        if path.is_dir() and not path.is_symlink():
+            target.mkdir(mode=0o755, exist_ok=True)
+            continue
+        target.unlink(missing_ok=True)
+        if path.is_symlink():
+            target.symlink_to(path.readlink())
+        else:
+            shutil.copyfile(path, target)
+            target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+
+
 def _own_code() -> None:
     target = TREE / CODE
     shutil.copytree(
@@ -95,6 +111,13 @@ def _links() -> None:
         (TREE / name).mkdir(exist_ok=True)
     for name in ("boot", "lost+found"):
         shutil.rmtree(TREE / name, ignore_errors=True)
+
+
+def _users() -> None:
+    """The users and groups of sysusers.d stand in the image: nothing is left to do at boot."""
+    subprocess.run(["systemd-sysusers", f"--root={TREE}"], check=True)
+    for stale in ("passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock"):
+        (TREE / "etc" / stale).unlink(missing_ok=True)
 
 
 def _presets(enable: list[str], mask: list[str]) -> None:

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
 KEPT_OUTPUT_BYTES = 4096
@@ -38,10 +38,11 @@ class ProgramError(SkerryError):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a program that succeeded wrote."""
+    """What a program wrote, and its exit status; of those killed, minus the signal's number."""
 
     stdout: bytes
     stderr: bytes
+    status: int = 0
 
     @property
     def text(self) -> str:
@@ -67,8 +68,11 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdout: IO[bytes] | None = None,
+    check: bool = True,
 ) -> Completed:
     """Run a program to its end and return its output; `stdout` sends that to a file instead.
+
+    Without `check`, a program that fails is no error of ours: its status is in what is returned.
 
     The program leads a session of its own, so that at the deadline, or when we are interrupted, it
     ends with all of its children. Raises ProgramError.
@@ -94,9 +98,9 @@ def run(
         except BaseException:
             _end(process)
             raise
-    if process.returncode != 0:
+    if check and process.returncode != 0:
         raise ProgramError(argv, _how(process.returncode), err or out or b"")
-    return Completed(out or b"", err)
+    return Completed(out or b"", err, process.returncode)
 
 
 async def run_async(
@@ -131,6 +135,65 @@ async def run_async(
     if process.returncode:
         raise ProgramError(argv, _how(process.returncode), err or out)
     return Completed(out, err)
+
+
+async def lines_async(
+    argv: Sequence[str], *, longest_bytes: int = 1024 * 1024, env: Mapping[str, str] | None = None
+) -> AsyncIterator[bytes]:
+    """The lines that a program writes, as it writes them and without their ends; close it to end the program.
+
+    There is no deadline: this is for programs that follow something. A line longer than
+    `longest_bytes` is left out. Raises ProgramError when the program fails by itself.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramError(argv, f"could not be started ({error.strerror})", b"") from error
+    assert process.stdout is not None  # noqa: S101  it was asked for above
+    assert process.stderr is not None  # noqa: S101
+    # Read at the same time, or a program that complains a lot would wait for us for ever.
+    complaints = asyncio.create_task(_last(process.stderr))
+    try:
+        async for line in _split(process.stdout, longest_bytes):
+            yield line
+        await process.wait()
+        if process.returncode:
+            raise ProgramError(argv, _how(process.returncode), await complaints)
+    finally:
+        if process.returncode is None:
+            _kill_group(process.pid)
+            await process.wait()
+        complaints.cancel()
+        await asyncio.gather(complaints, return_exceptions=True)
+
+
+async def _split(stream: asyncio.StreamReader, longest_bytes: int) -> AsyncIterator[bytes]:
+    """Lines of a stream; one that is too long is dropped while it is read, not kept."""
+    kept, dropping = b"", False
+    while chunk := await stream.read(64 * 1024):
+        *whole, kept = (kept + chunk).split(b"\n")
+        for line in whole:
+            if not dropping and len(line) <= longest_bytes:
+                yield line
+            dropping = False
+        if len(kept) > longest_bytes:
+            kept, dropping = b"", True
+    if kept and not dropping:
+        yield kept
+
+
+async def _last(stream: asyncio.StreamReader) -> bytes:
+    kept = b""
+    while chunk := await stream.read(4096):
+        kept = (kept + chunk)[-KEPT_OUTPUT_BYTES:]
+    return kept
 
 
 def _how(returncode: int) -> str:

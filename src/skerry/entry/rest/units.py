@@ -11,8 +11,8 @@ POST   /v1/verify                offers; every problem of each, nothing is store
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -27,12 +27,14 @@ from skerry.entry.rest.codec import (
     problem_views,
     respond,
 )
+from skerry.entry.rest.machine import primary_ip
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.snapshot import UnitView, stored_report, view
 from skerry.entry.rest.verbs import Offer, Order
 from skerry.entry.rest.waiting import Outcome, outcomes
 from skerry.fleet.agent.record import Attachment
 from skerry.host.units.errors import UnitNameError
+from skerry.host.units.journal import MOST_LINES, Line
 from skerry.host.units.name import parse_name
 
 if TYPE_CHECKING:
@@ -41,15 +43,22 @@ if TYPE_CHECKING:
     from skerry.entry.rest.desired import Committed, Desired
     from skerry.entry.rest.snapshot import Stored
 
-Journal = Callable[[str, int, bool], AsyncGenerator[bytes, None]]
-"""(unit that systemd runs, last lines, follow) → lines of JSON without their ends."""
 
-MOST_LINES = 100_000
+_JOURNAL_QUERY = {"lines": "how many of the last lines", "follow": "true to go on with new ones"}
+
+
+class Journal(Protocol):
+    """skerry.host.units.journal.read_journal, or a test's stand-in."""
+
+    def __call__(self, unit: str, *, lines: int = 10, follow: bool = False) -> AsyncIterator[Line]: ...
 
 
 class UnitList(msgspec.Struct, frozen=True):
+    """`machines` maps the ids of machines to their addresses."""
+
     units: tuple[UnitView, ...]
     unreadable: dict[str, str]
+    machines: dict[str, str]
 
 
 class UnitDetail(msgspec.Struct, frozen=True):
@@ -60,10 +69,14 @@ class UnitDetail(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to an order, durable when it is sent; `changed` names what was not so before."""
+    """The answer to an order, durable when it is sent; `changed` names what was not so before.
+
+    `machine` is where units are placed, as lists show it.
+    """
 
     units: tuple[str, ...]
     changed: tuple[str, ...]
+    machine: str
     global_units: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -107,7 +120,8 @@ class Units:
         """Every unit that is stored, with its states."""
         now = await self._desired.snapshot()
         views = tuple(now.view(name, self._desired.node) for name in sorted(now.units))
-        return respond(UnitList(views, dict(now.unreadable)))
+        machines = {self._desired.node: primary_ip()}
+        return respond(UnitList(views, dict(now.unreadable), machines))
 
     @described(takes=Order, gives=Accepted)
     async def order(self, request: Request) -> Response:
@@ -143,7 +157,11 @@ class Units:
         """The unit's file as its author submitted it."""
         return PlainTextResponse((await self._stored(request)).record.text)
 
-    @described(media_type=NDJSON, query={"lines": "how many of the last lines", "follow": "true to go on"})
+    @described(
+        gives=Line,
+        media_type=NDJSON,
+        query=_JOURNAL_QUERY,
+    )
     async def journal(self, request: Request) -> Response:
         """Lines of the journal, a JSON object each."""
         lines = _count(request.query_params.get("lines", "10"))
@@ -151,7 +169,7 @@ class Units:
         stored = await self._stored(request)
         report = await stored_report(self._desired.store, self._desired.node, stored.record.name)
         unit = stored.record.name if report is None else report.unit
-        return StreamingResponse(_ended(self._journal(unit, lines, follow)), media_type=NDJSON)
+        return StreamingResponse(_ended(self._journal(unit, lines=lines, follow=follow)), media_type=NDJSON)
 
     @described(takes=VerifyRequest, gives=Verified)
     async def verify(self, request: Request) -> Response:
@@ -185,7 +203,12 @@ class Units:
             if record is not None and view(record, None, "").is_global:
                 is_global.append(name)
         warnings = planned.warnings + tuple(str(p) for p in committed.problems)
-        return Accepted(planned.reach, tuple(planned.changes), tuple(is_global), warnings)
+        return Accepted(planned.reach, tuple(planned.changes), self._machine(), tuple(is_global), warnings)
+
+    def _machine(self) -> str:
+        address = primary_ip()
+        name = f"{self._desired.node[:8]}..."
+        return f"{name}/{address}" if address else name
 
     async def _progress(
         self, order: Order, committed: Committed, accepted: Accepted
@@ -204,15 +227,16 @@ def _line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-async def _ended(lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _ended(lines: AsyncIterator[Line]) -> AsyncGenerator[bytes, None]:
     """Lines with their ends; an error in the middle becomes the last line, for the head is sent."""
     try:
         async for line in lines:
-            yield line + b"\n"
+            yield _line(line)
     except Exception as error:
         yield _line({"error": classify(error)[1]})
     finally:
-        await lines.aclose()
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
 
 
 def _count(text: str) -> int:

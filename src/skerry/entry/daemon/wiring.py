@@ -1,0 +1,154 @@
+"""The only place that puts the parts together: store, agent, API.
+
+    SqliteStore ── Agent ── systemd
+         └──────── REST ── Unix socket
+
+A store that cannot be opened does not end the daemon: the API says why, on every path, the file is left
+as it is, and units keep running as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from skerry.entry.daemon.server import listen, make_server, serve
+from skerry.entry.daemon.settings import Settings, read_settings
+from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.desired import Check, Desired
+from skerry.entry.rest.host import Host
+from skerry.entry.rest.keys import routes as key_routes
+from skerry.entry.rest.machine import Node, machine_id
+from skerry.fleet.agent.agent import Agent
+from skerry.fleet.keys.keyspace import Keyspace
+from skerry.fleet.store.errors import StoreError
+from skerry.fleet.store.sqlite import SqliteStore
+from skerry.host.units.check import check_unit
+from skerry.host.units.journal import read_journal
+from skerry.host.units.systemd import Systemd
+from skerry.kit.clock import SystemClock
+from skerry.kit.errors import ProblemsError
+from skerry.kit.notify import listen_fds, notify, watchdog_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from skerry.entry.rest.units import Journal
+    from skerry.fleet.store.interface import Store
+    from skerry.host.units.interface import ServiceManager
+    from skerry.kit.clock import Clock
+
+log = logging.getLogger("skerry.daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the daemon finds and keeps things."""
+
+    root: Path
+    settings: Path
+    store: Path
+    socket: Path
+
+    @classmethod
+    def under(cls, root: Path) -> Self:
+        """The usual places, below `root`, which is "/" on a machine."""
+        return cls(root, root / "etc/skerry", root / "var/lib/skerry/store.db", root / "run/skerry/api.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways out of the process; tests give their own."""
+
+    services: Callable[[], Awaitable[ServiceManager]] = Systemd.connect
+    check: Check = check_unit
+    journal: Journal = read_journal
+    clock: Clock = field(default_factory=SystemClock)
+
+
+async def run(
+    paths: Paths,
+    settings: Settings,
+    doors: Doors | None = None,
+    *,
+    on_settings: Callable[[Settings], None] = lambda _: None,
+) -> None:
+    """Run until SIGTERM or SIGINT. Raises ListenError; what else fails is logged, and said by the API."""
+    doors = doors or Doors()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, paths, on_settings)
+    node = Node(machine_id(paths.root / "etc/machine-id"), settings.metadata)
+    sockets = listen_fds() or [listen(paths.socket)]
+    async with contextlib.AsyncExitStack() as stack:
+        store, reason = await _open_store(paths.store, doors.clock)
+        host = Host(node.id, lambda: reason, paths.root)
+        cluster = None
+        if store is not None:
+            stack.push_async_callback(store.close)
+            desired = Desired(store, node.id, doors.check)
+            more = key_routes(Keyspace(store, doors.clock))
+            cluster = Cluster(desired, node, doors.journal, more, settings.token_limit)
+        server = make_server(create_app(host, cluster))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_watchdog(doors.clock))]
+            if store is not None:
+                tasks.append(group.create_task(_agent(store, doors, paths.root, node.id)))
+            serving = group.create_task(serve(server, sockets))
+            gc.collect()
+            gc.freeze()  # what is there now stays: the collector need not look at it again
+            notify("READY=1\nSTATUS=" + (reason or "serving"))
+            log.info("serving on %s%s", paths.socket, f", degraded: {reason}" if reason else "")
+            await stop.wait()
+            notify("STOPPING=1")
+            server.should_exit = True
+            for task in tasks:
+                task.cancel()
+            await serving
+    log.info("stopped; units keep running")
+
+
+async def _open_store(path: Path, clock: Clock) -> tuple[SqliteStore | None, str | None]:
+    """The store, or the reason why there is none."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return await SqliteStore.open(path, clock=clock), None
+    except StoreError as error:
+        reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    except OSError as error:
+        reason = f"the store {path} cannot be opened: {error.strerror}"
+    log.error("%s; units keep running, and cannot be changed until this is mended", reason)
+    return None, reason
+
+
+async def _agent(store: Store, doors: Doors, root: Path, node: str) -> None:
+    services = await doors.services()
+    try:
+        await Agent(store, services, root, doors.clock, node).run()
+    finally:
+        await services.close()
+
+
+async def _watchdog(clock: Clock) -> None:
+    """Tell systemd that the event loop turns."""
+    period_s = watchdog_s()
+    while period_s is not None:
+        notify("WATCHDOG=1")
+        await clock.sleep(period_s / 3)
+
+
+def _reload(paths: Paths, on_settings: Callable[[Settings], None]) -> None:
+    try:
+        on_settings(read_settings(paths.settings))
+    except ProblemsError as error:
+        log.warning("the settings stay as they were: %s", error.message)
+    else:
+        log.info("settings read again; labels and token_limit hold from the next start")

@@ -139,7 +139,7 @@ async def run_async(
 
 async def lines_async(
     argv: Sequence[str], *, longest_bytes: int = 1024 * 1024, env: Mapping[str, str] | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The lines that a program writes, as it writes them and without their ends; close it to end the program.
 
     There is no deadline: this is for programs that follow something. A line longer than
@@ -174,7 +174,7 @@ async def lines_async(
         await asyncio.gather(complaints, return_exceptions=True)
 
 
-async def _split(stream: asyncio.StreamReader, longest_bytes: int) -> AsyncIterator[bytes]:
+async def _split(stream: asyncio.StreamReader, longest_bytes: int) -> AsyncGenerator[bytes, None]:
     """Lines of a stream; one that is too long is dropped while it is read, not kept."""
     kept, dropping = b"", False
     while chunk := await stream.read(64 * 1024):

@@ -80,6 +80,7 @@ class Agent:
         self._held.update(self._placed.read())
         for name in self._held:
             self._held_changed(name)
+            self._reporter.changed(name)
         async with asyncio.TaskGroup() as group:
 
             async def turn() -> None:
@@ -161,7 +162,6 @@ class Agent:
         elif held.service not in self._followed:
             self._followed[held.service] = name
             self._changes.add(held.service)
-        self._reporter.changed(name)
 
     async def _follow_states(self) -> None:
         async with aclosing(self._changes) as changes:

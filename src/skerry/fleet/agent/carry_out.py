@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from skerry.fleet.agent.plan import Step, Verb, Wanted
 from skerry.host.units.errors import NoSuchUnitError, UnitError
 from skerry.host.units.placed import Marker, PlacedUnits, Stage
+from skerry.host.units.quadlet import companions_of
+from skerry.host.units.unit_file import parse_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +145,12 @@ class CarryOut:
         self._keep(self._held[wanted.name].replace(launch=wanted.launch, launched=False))
         try:
             await self._services.start(wanted.service)
-        except NoSuchUnitError:
+        except NoSuchUnitError as error:
+            if wanted.placement.name.is_quadlet and wanted.service in error.message:
+                raise NoSuchUnitError(
+                    f"Podman's generator made no {wanted.service} of {wanted.name}",
+                    hint=_what_may_lack(wanted),
+                ) from error
             # systemd looks for new files by the times of their directories, which have a coarse grain.
             await self._reloads.now()
             await self._services.start(wanted.service)
@@ -180,6 +187,13 @@ class CarryOut:
     def _hold(self, marker: Marker) -> None:
         self._held[marker.name] = marker
         self._on_held(marker.name)
+
+
+def _what_may_lack(wanted: Wanted) -> str:
+    companions = companions_of(parse_unit(wanted.placement.files[0].text, wanted.name))
+    if not companions:
+        return f"`skerry unit verify {wanted.name}` shows why"
+    return f"it needs {', '.join(companions)} loaded beside it"
 
 
 def _marker(wanted: Wanted) -> Marker:

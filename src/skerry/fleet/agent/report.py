@@ -1,7 +1,8 @@
 """What this node says of its units, kept in the store: only what has changed, many in one transaction.
 
-The first change after a quiet time is written at once; what changes while that is being written, or
-shortly after, goes together into the next. A store that is away is tried again; nothing else waits for it.
+After a quiet time the first few changes are written at once, so that whoever started a unit sees it run;
+then what changes within a tenth of a second goes together. A store that is away is tried again; nothing
+else waits for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from skerry.fleet.store.interface import Store
     from skerry.kit.clock import Clock
 
+AT_ONCE = 20
 PAUSE_S = 0.1
 RETRY_S = 2.0
 MOST_IN_ONE = 200
@@ -50,6 +52,8 @@ class Reporter:
         self._published: dict[str, bytes] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._allowance = float(AT_ONCE)
+        self._counted_at = clock.monotonic()
 
     def changed(self, *names: str) -> None:
         """These units may have to be reported anew."""
@@ -63,6 +67,14 @@ class Reporter:
             await self._wake.wait()
             self._wake.clear()
             await self._again(self._publish)
+            await self._pace()
+
+    async def _pace(self) -> None:
+        """Wait when more has been written than one transaction in each pause, but for the first few."""
+        now = self._clock.monotonic()
+        self._allowance = min(AT_ONCE, self._allowance + (now - self._counted_at) / PAUSE_S) - 1
+        self._counted_at = now
+        if self._allowance < 0:
             await self._clock.sleep(PAUSE_S)
 
     async def _recall(self) -> None:

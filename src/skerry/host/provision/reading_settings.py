@@ -1,0 +1,127 @@
+"""The `skerry:` key: settings of the daemon, registries, time zone and time servers.
+
+skerry:
+  daemon: {…}                        → /etc/skerry/skerryd.toml.d/50-cloud-config.toml
+  registries: [{prefix, mirror, insecure}]   → /etc/containers/registries.conf.d/50-skerry.conf
+  timezone: Europe/Berlin            → /etc/localtime
+  ntp: [time.example.com]            → /etc/systemd/timesyncd.conf.d/50-cloud-config.conf
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from skerry.host.provision import toml_text
+from skerry.host.provision.config import Registry, Settings
+from skerry.host.provision.document import Mapping, Node, Scalar, Sequence
+from skerry.host.provision.values import flag, tables, text, texts
+
+if TYPE_CHECKING:
+    from skerry.host.provision.check import Problems
+
+_ZONE = re.compile(r"[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*")
+_SERVER = re.compile(r"[A-Za-z0-9.:%_-]+")
+_PREFIX = re.compile(r"(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?")
+_MIRROR = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[a-z0-9._/-]+)?")
+
+
+def settings(table: Mapping, problems: Problems) -> Settings:
+    zone = text(table, "timezone")
+    if zone is not None and not _ZONE.fullmatch(zone):
+        said = f"{zone!r} is not a time zone"
+        problems.error(table.line_of("timezone"), said, "as in Europe/Berlin", where="skerry.timezone")
+        zone = None
+    servers = []
+    for server, line in texts(table, "ntp"):
+        if _SERVER.fullmatch(server):
+            servers.append(server)
+        else:
+            problems.error(line, f"{server!r} is not a host name or address", where="skerry.ntp")
+    return Settings(
+        daemon=_daemon(table, problems),
+        daemon_line=table.line_of("daemon"),
+        registries=_registries(table, problems),
+        timezone=zone,
+        timezone_line=table.line_of("timezone"),
+        ntp=tuple(servers),
+        ntp_line=table.line_of("ntp"),
+    )
+
+
+def _daemon(table: Mapping, problems: Problems) -> str | None:
+    node = table.get("daemon")
+    if not isinstance(node, Mapping):
+        return None
+    plain = {
+        e.key: v
+        for e in node.entries
+        if (v := _plain(e.value, f"skerry.daemon.{e.key}", problems)) is not None
+    }
+    return toml_text.render(plain)
+
+
+def _plain(node: Node, where: str, problems: Problems) -> toml_text.Value | None:
+    match node:
+        case Scalar(value=bytes()):
+            problems.error(node.line, "a setting cannot be binary", where=where)
+            return None
+        case Scalar(value=int() as number) if not isinstance(number, bool) and not -(2**63) <= number < 2**63:
+            problems.error(node.line, "this number is too large for a setting", where=where)
+            return None
+        case Scalar(value=str() | bool() | int() | float() as value):
+            return value
+        case Scalar():
+            return None
+        case Sequence():
+            return [v for item in node.items if (v := _plain(item, where, problems)) is not None]
+        case Mapping():
+            pairs = ((e.key, _plain(e.value, f"{where}.{e.key}", problems)) for e in node.entries)
+            return {key: value for key, value in pairs if value is not None}
+
+
+def _registries(table: Mapping, problems: Problems) -> tuple[Registry, ...]:
+    found = []
+    for number, entry in enumerate(tables(table, "registries")):
+        where = f"skerry.registries[{number}]"
+        prefix, mirror = text(entry, "prefix"), text(entry, "mirror")
+        if prefix is None:
+            problems.error(entry.line, "a registry needs a prefix", "as in `prefix: docker.io`", where=where)
+        elif not _PREFIX.fullmatch(prefix):
+            said = f"{prefix!r} is not the name of a registry"
+            problems.error(entry.line_of("prefix"), said, _without_scheme(prefix), where=f"{where}.prefix")
+        elif mirror is not None and not _MIRROR.fullmatch(mirror):
+            said = f"the mirror {mirror!r} is not HOST[:PORT][/PATH]"
+            problems.error(entry.line_of("mirror"), said, _without_scheme(mirror), where=f"{where}.mirror")
+        else:
+            found.append(Registry(entry.line, prefix, mirror, flag(entry, "insecure")))
+    return tuple(found)
+
+
+def _without_scheme(name: str) -> str:
+    if name.startswith("http://"):
+        return f"write {name.removeprefix('http://').rstrip('/')} and `insecure: true`"
+    if name.startswith("https://"):
+        return f"write {name.removeprefix('https://').rstrip('/')}"
+    return "as in docker.io or registry.example.com:5000"
+
+
+def registries_conf(registries: tuple[Registry, ...]) -> str:
+    """containers-registries.conf(5): unqualified names are docker.io's, mirrors are tried in order."""
+    lines = ['unqualified-search-registries = ["docker.io"]']
+    for prefix in dict.fromkeys(r.prefix for r in registries):
+        same = [r for r in registries if r.prefix == prefix]
+        lines += ["", "[[registry]]", f"prefix = {toml_text.text(prefix)}"]
+        if not prefix.startswith("*."):
+            lines.append(f"location = {toml_text.text(prefix)}")
+        if any(r.insecure and r.mirror is None for r in same):
+            lines.append("insecure = true")
+        for registry in same:
+            if registry.mirror is not None:
+                lines += ["", "[[registry.mirror]]", f"location = {toml_text.text(registry.mirror)}"]
+                lines += ["insecure = true"] if registry.insecure else []
+    return "\n".join(lines) + "\n"
+
+
+def timesyncd_conf(servers: tuple[str, ...]) -> str:
+    return f"[Time]\nNTP={' '.join(servers)}\n"

@@ -67,9 +67,9 @@ def listen(path: Path) -> socket.socket:
     if _is_answered(path):
         raise ListenError(f"another skerryd listens on {path}", hint="`systemctl status skerryd` tells which")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     before = os.umask(0o177)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         listener.bind(str(path))
         listener.listen(256)

@@ -14,6 +14,7 @@ import contextlib
 import gc
 import logging
 import signal
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -146,9 +147,11 @@ async def _watchdog(clock: Clock) -> None:
 
 
 def _reload(paths: Paths, on_settings: Callable[[Settings], None]) -> None:
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
         on_settings(read_settings(paths.settings))
     except ProblemsError as error:
         log.warning("the settings stay as they were: %s", error.message)
     else:
         log.info("settings read again; labels and token_limit hold from the next start")
+    notify("READY=1")

@@ -65,8 +65,13 @@ def _judge(
         return None, words
     if verb is Verb.UNLOAD:
         return (True, "") if report.current is DesiredState.INACTIVE else (None, words)
-    if report.hash not in {record.hash, record.identity} or report.current is not verb.target:
+    if (report.identity or report.hash) not in {
+        record.hash,
+        record.identity,
+    } or report.current is not verb.target:
         return None, words
+    if verb is Verb.START and report.launch and report.launch != record.launch:
+        return None, words  # it tells of an earlier start
     if verb is Verb.START:
         return _judge_start(report, words, settled=settled)
     return (None, words) if report.active in {"deactivating", *_RUNNING} and verb is Verb.STOP else (True, "")

@@ -191,6 +191,8 @@ class Agent:
             sub=state.sub if state else "dead",
             result=state.result if state else "",
             problem=problem,
+            identity=held.identity if held is not None else record.identity if record is not None else "",
+            launch=(held.launch or 0) if held is not None else 0,
         )
 
 

@@ -85,6 +85,8 @@ class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a node sees of a unit: its own progress, and systemd's words for it.
 
     `current` is what the agent has brought about; `problem` why it could not go further, a sentence.
+    `identity` and `launch` are those of the record that was last acted on, so that a report from before a
+    change can be told from one after it.
     `unit` is the unit systemd runs: the same name, or the service generated from a Quadlet file.
     """
 
@@ -98,6 +100,8 @@ class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sub: str
     result: str = ""
     problem: str | None = None
+    identity: str = ""
+    launch: int = 0
     version: int = VERSION
 
     def encode(self) -> bytes:

@@ -12,7 +12,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING
 
-from skerry.fleet.agent.record import REPORTS_PREFIX, RecordError, UnitReport, report_key
+from skerry.fleet.agent.record import REPORTS_PREFIX, UnitReport, report_key
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.interface import Delete, Operation, Put
 
@@ -122,14 +122,3 @@ class Reporter:
                 await self._clock.sleep(RETRY_S)
             else:
                 return
-
-
-def read_reports(entries: list[tuple[str, bytes]]) -> list[UnitReport]:
-    """The reports among store entries (key, value); one that cannot be read is left out, and said."""
-    found = []
-    for key, value in entries:
-        try:
-            found.append(UnitReport.decode(value))
-        except RecordError as error:
-            log.warning("report %s: %s", key, error.message)
-    return found

@@ -10,6 +10,7 @@ DEMO_PACKAGES := $(CHECK_PACKAGES) os/build-machine/demo.packages
 TEST_PACKAGES := $(DEMO_PACKAGES) os/build-machine/test.packages
 RECIPE := os/images/skerry.toml
 SOURCES := src tests bench
+CACHE := $(or $(SKERRY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skerry)
 BENCHES := $(filter-out bench/harness.py,$(sort $(wildcard bench/*.py)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -39,7 +40,7 @@ bench: test-packages image ## Measure, each against a peer in the same run; resu
 
 clean: ## Stop the lab, and remove all that was built.
 	@if [ -x $(BIN)/skerry ]; then $(BIN)/skerry lab down --all; fi
-	@rm -rf .cache 2>/dev/null || unshare --map-root-user --map-auto rm -rf .cache
+	@rm -rf $(CACHE) 2>/dev/null || unshare --user --map-root-user --map-auto rm -rf $(CACHE)
 	@rm -rf build dist $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -60,7 +60,7 @@ def prepare(found: Found, around: Surroundings) -> Prepared:
     late: dict[str, str] = {}
     if around.stage is Stage.NETWORK:
         late = addresses.from_machine(around.machine_addresses())
-        problems = (*problems, *_missing(config, {**late, **early}))
+        problems = tuple(_missing(config, {**late, **early}))  # the early run reported the others
     config = addresses.resolve(config, early, late)
     sha256 = hashlib.sha256(found.data + (found.hostname or "").encode()).hexdigest()
     applied = read_applied(around.stage, around.target.root)

@@ -98,8 +98,8 @@ class Host:
         release = self._os_release()
         provision = self._provision()
         problems = [said for said in (self.degraded(),) if said]
-        if isinstance(provision, dict) and provision.get("problems"):
-            problems.append("provisioning found problems: see `skerry host status`")
+        if isinstance(provision, dict) and provision.get("result") not in ("applied", "unchanged"):
+            problems.append("provisioning left out a part of the cloud-config: see `skerry provision show`")
         uname = os.uname()
         return HostStatus(
             skerry_version=skerry.__version__,
@@ -164,7 +164,7 @@ class Host:
         try:
             value: Json = json.loads(text)
         except ValueError:
-            return {"problems": [f"/{PROVISION_REPORT} is not JSON"]}
+            return {"result": "damaged", "problems": [f"/{PROVISION_REPORT} is not JSON"]}
         return value
 
     def _read(self, path: str) -> str:

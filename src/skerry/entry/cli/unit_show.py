@@ -210,7 +210,8 @@ def _short(line: Mapping[str, Json]) -> str:
     """journalctl's short form: time, machine, who, what."""
     when = time.strftime("%b %d %H:%M:%S", time.localtime(int(str(line["time_us"])) / 1e6))
     pid = f"[{line['pid']}]" if line["pid"] is not None else ""
-    return f"{when} {line['host'] or '-'} {line['identifier'] or '-'}{pid}: {line['message']}"
+    message = str(line["message"]).rstrip()
+    return f"{when} {line['host'] or '-'} {line['identifier'] or '-'}{pid}: {message}"
 
 
 def _joined(value: Json) -> str:

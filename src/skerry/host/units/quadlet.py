@@ -213,6 +213,8 @@ def _verify_generated(name: UnitName, unit: UnitFile, service: str) -> list[Prob
         return []
     written = {(o.section, o.name, o.value): o.line for o in unit.options}
     lines = {o.line: written.get((o.section, o.name, o.value)) for o in generated.options}
+    headers = dict(reversed(unit.sections))
+    lines |= {line: headers.get(section) for section, line in generated.sections}
     problems = []
     for problem in verify.verify(generated_name, generated, service):
         line = None if problem.line is None else lines.get(problem.line)

@@ -48,6 +48,7 @@ STATUS = {
     Code.INTERNAL: 500,
 }
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+UNQUOTED = frozenset({"prevExist", "refresh"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
@@ -68,10 +69,10 @@ class EventView(msgspec.Struct, frozen=True, omit_defaults=True):
     prevNode: NodeView | None = None  # noqa: N815 - etcd's name
 
 
-class ErrorView(msgspec.Struct, frozen=True):
+class ErrorView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     errorCode: int  # noqa: N815 - etcd's name
     message: str
-    cause: str
+    cause: str = ""
     index: int
 
 
@@ -233,7 +234,8 @@ def _flag(form: Mapping[str, str], name: str) -> bool:
     if text is None or text in FALSE:
         return False
     if text not in TRUE:
-        raise KeysError(Code.INVALID_FIELD, f'invalid value for "{name}"')
+        shown = name if name in UNQUOTED else f'"{name}"'
+        raise KeysError(Code.INVALID_FIELD, f"invalid value for {shown}")
     return True
 
 
@@ -280,5 +282,5 @@ def _json(view: EventView | ErrorView | Mapping[str, str], status: int, index: i
 
 
 def _error(error: KeysError) -> Response:
-    view = ErrorView(error.code.value, error.text, error.cause, error.index)
+    view = ErrorView(errorCode=error.code.value, message=error.text, cause=error.cause, index=error.index)
     return _json(view, STATUS.get(error.code, 400), error.index)

@@ -90,6 +90,8 @@ def decide(change: Change, scene: Scene, *, expires: float | None, lease: int) -
     """
     path = target(change, scene.index)
     if path == ROOT:
+        if change.kind is Kind.DELETE_IF:
+            raise KeysError(Code.NOT_A_FILE, "", scene.index)
         raise KeysError(Code.ROOT_IS_READ_ONLY, ROOT, scene.index)
     match change.kind:
         case Kind.SET | Kind.CREATE:

@@ -1,0 +1,68 @@
+"""The API of the key space served for a test, by the server that skerryd uses, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from skerry.entry.daemon.server import make_server, serve
+from skerry.entry.rest.keys import routes
+from skerry.fleet.keys.keyspace import Keyspace
+from skerry.fleet.store.memory import MemoryStore
+from skerry.kit.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from skerry.kit.clock import Clock
+
+
+@contextlib.contextmanager
+def listening(path: Path | None = None) -> Iterator[socket.socket]:
+    """A Unix socket at `path`, or a TCP socket on loopback with a port of the system's choice."""
+    if path is None:
+        listener = socket.create_server(("127.0.0.1", 0))
+    else:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen(64)
+    with listener:
+        yield listener
+
+
+@contextlib.contextmanager
+def served_keys(
+    listener: socket.socket, *, clock: Clock | None = None, wait_limit_s: float = 60, keep: int = 1000
+) -> Iterator[None]:
+    """Serve a fresh key space in memory on `listener`."""
+    started = threading.Event()
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        store = MemoryStore(clock=clock or SystemClock(), keep=keep)
+        keys = Keyspace(store, clock or SystemClock())
+        server = make_server(Starlette(routes=routes(keys, wait_limit_s=wait_limit_s)))
+        serving = asyncio.create_task(serve(server, [listener]))
+        wanted = asyncio.Event()
+        stop.append((asyncio.get_running_loop(), wanted))
+        started.set()
+        await wanted.wait()
+        await store.close()
+        server.should_exit = True
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="served keys")
+    thread.start()
+    started.wait()
+    try:
+        yield
+    finally:
+        loop, wanted = stop[0]
+        loop.call_soon_threadsafe(wanted.set)
+        thread.join()

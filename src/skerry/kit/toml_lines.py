@@ -1,4 +1,4 @@
-"""TOML with the line of every key and of every text in a list, so that a problem is shown where it was written.
+"""TOML with the line of every key and every listed text: a problem is shown where it was written.
 
 The standard parser decides what the document means; this only finds places again, by reading the
 document line by line. A place that it cannot tell is None, never a wrong line.

@@ -120,7 +120,10 @@ def build(
     report: Reporter = silent,
     refresh: bool = False,
 ) -> Image:
-    """Build the image of a recipe, reusing every step whose input is unchanged; `refresh` asks for newer packages."""
+    """Build the image of a recipe, reusing every step whose input is unchanged.
+
+    `refresh` asks for newer packages than those of the last build.
+    """
     recipe = load(recipe_path)
     store = Store(cache)
     workshop = Workshop(store.cache, report)

@@ -1,6 +1,7 @@
 """Step `disk`: the GPT disk that a machine boots from, as a raw image with holes.
 
-    ESP            FAT32: EFI/BOOT/BOOTX64.EFI (systemd-boot), loader/loader.conf, EFI/Linux/NAME_VERSION+3.efi
+    ESP            FAT32: EFI/BOOT/BOOTX64.EFI (systemd-boot), loader/loader.conf,
+                   EFI/Linux/NAME_VERSION+3.efi
     NAME_VERSION, NAME_VERSION_verity     slot A: the root and its hash tree
     _empty, _empty                        slot B: the same sizes, nothing in it
     skerry_data    ext4, mounted on /var; grows to the end of the disk at first boot
@@ -78,11 +79,10 @@ def make(workshop: Workshop, sandbox: Sandbox, root: Path, uki: Path, recipe: Re
         workshop.room(needed, "the disk image")
         disk = directory / "disk.raw"
         binds = [Bind(root, "/in/root"), Bind(uki, "/in/uki"), Bind(directory, "/out", writable=True)]
-        _esp(sandbox, binds, recipe, directory / "esp.img")
-        _data(sandbox, binds, recipe, directory / "data.img")
-        contents = (
-            directory / "esp.img", root / "root.erofs", root / "root.verity", None, None, directory / "data.img"
-        )  # fmt: skip
+        esp, data = directory / "esp.img", directory / "data.img"
+        _esp(sandbox, binds, recipe, esp)
+        _data(sandbox, binds, recipe, data)
+        contents = (esp, root / "root.erofs", root / "root.verity", None, None, data)
         with disk.open("wb") as file:
             file.truncate((parts[-1].start_mib + parts[-1].size_mib + 1) * MIB)
         sandbox.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "/out/disk.raw"],
@@ -91,8 +91,8 @@ def make(workshop: Workshop, sandbox: Sandbox, root: Path, uki: Path, recipe: Re
             for part, content in zip(parts, contents, strict=True):
                 if content is not None:
                     _copy(content, file.fileno(), part)
-        for name in ("esp.img", "data.img"):
-            (directory / name).unlink()
+        esp.unlink()
+        data.unlink()
         return f"{disk.stat().st_size / MIB:.0f} MiB, {disk.stat().st_blocks * 512 / 1e6:.0f} MB used"
 
     return workshop.make("disk", given, produce)
@@ -139,9 +139,10 @@ def _data(sandbox: Sandbox, binds: list[Bind], recipe: Recipe, image: Path) -> N
         "SOURCE_DATE_EPOCH": str(epoch.of(recipe.version)),
         "E2FSPROGS_FAKE_TIME": str(epoch.of(recipe.version)),
     }
+    seed = product_uuid(recipe.name, "hash seed")
     sandbox.run(
         ["mkfs.ext4", "-q", "-L", "skerry_data", "-U", str(product_uuid(recipe.name, "data")), "-E",
-         f"hash_seed={product_uuid(recipe.name, 'hash seed')},resize=536870912,lazy_itable_init=0,root_owner=0:0",
+         f"hash_seed={seed},resize=536870912,lazy_itable_init=0,root_owner=0:0",
          "-J", "size=32", "-m", "1", "-T", "default", f"/out/{image.name}"],
         binds=binds, env=env,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Step `initrd`: the kernel as packaged, and the little that brings it to the sealed root.
 
-    vmlinuz         the kernel, byte for byte from its package
-    initrd.zst      os/initrd/init, its modules and two programs, under zstd
-    result.json     {"kernel": release, "modules": […]}
+vmlinuz         the kernel, byte for byte from its package
+initrd.zst      os/initrd/init, its modules and two programs, under zstd
+result.json     {"kernel": release, "modules": […]}
 """
 
 from __future__ import annotations

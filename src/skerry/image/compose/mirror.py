@@ -67,8 +67,8 @@ def find_mirror(
             archive = archive or address
     if archive is None:
         raise NoMirrorError(
-            f"no Debian mirror: the recipe names none, {ENVIRONMENT} is not set, and {apt} has no Debian source",
-            hint=f"set {ENVIRONMENT} (and {ENVIRONMENT_SECURITY}), or add `mirror = …` to the recipe",
+            f"no Debian mirror: the recipe names none, {ENVIRONMENT} is not set, {apt} has no Debian source",
+            hint=f"set {ENVIRONMENT} (and {ENVIRONMENT_SECURITY}), or [mirror] archive to the recipe",
         )
     return Mirror(archive, security)
 
@@ -103,7 +103,10 @@ def _deb822(text: str) -> Iterator[tuple[str, str]]:
                 name, value = line.split(":", 1)
                 name = name.strip().lower()
                 fields[name] = value.strip()
-        if fields.get("enabled", "yes").lower() in {"no", "false"} or "deb" not in fields.get("types", "").split():
+        if (
+            fields.get("enabled", "yes").lower() in {"no", "false"}
+            or "deb" not in fields.get("types", "").split()
+        ):
             continue
         for address in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():

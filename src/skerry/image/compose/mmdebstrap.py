@@ -58,7 +58,16 @@ def bootstrap(
     report: Reporter,
 ) -> None:
     """Write a tar of the installed packages to `archive`."""
-    argv = ["mmdebstrap", f"--variant={variant}", f"--include={','.join(packages)}", "--format=tar"]
+    # It ends with us, even when we are killed.
+    argv = [
+        "setpriv",
+        "--pdeathsig=TERM",
+        "--",
+        "mmdebstrap",
+        f"--variant={variant}",
+        f"--include={','.join(packages)}",
+        "--format=tar",
+    ]
     argv += ["--mode=root" if os.geteuid() == 0 else "--mode=unshare", f"--keyring={KEYRING}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
@@ -112,7 +121,9 @@ def _explain(argv: Sequence[str], status: int, output: bytes, mirror: Mirror) ->
         return UnknownPackageError(sorted(set(unknown)))
     if "No space left on device" in text:
         return NoSpaceError("no space left while installing packages", hint="free some space in TMPDIR")
-    failures = r"Failed to fetch|Could not resolve|Could not connect|Temporary failure|does not have a Release"
+    failures = (
+        r"Failed to fetch|Could not resolve|Could not connect|Temporary failure|does not have a Release"
+    )
     if re.search(failures, text):
         why = re.search(r"^(?:E|W|Err):? .*$", text, re.MULTILINE)
         return NoMirrorError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.image.compose.errors import ComposeError
@@ -20,6 +19,7 @@ from skerry.kit.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from skerry.kit.toml_lines import Document
 

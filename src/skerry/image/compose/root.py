@@ -10,7 +10,6 @@ The salt and the identifiers are fixed per product, so that equal blocks of two 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from pathlib import Path
@@ -50,15 +49,16 @@ def make(workshop: Workshop, sandbox: Sandbox, tree: Path, recipe: Recipe) -> Pa
         binds = [Bind(tree / "tree.tar", "/in/tree.tar"), Bind(directory, "/out", writable=True)]
         sandbox.run(
             ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.of(recipe.version)),
-             "-U", str(product_uuid(recipe.name, "erofs")), "-L", recipe.name, "--tar=f", "/out/root.erofs", "/in/tree.tar"],
+             "-U", str(product_uuid(recipe.name, "erofs")), "-L", recipe.name,
+             "--tar=f", "/out/root.erofs", "/in/tree.tar"],
             binds=binds,
         )  # fmt: skip
         root = directory / "root.erofs"
         _pad(root)
         salt = hashlib.sha256(f"skerry verity salt {recipe.name}".encode()).hexdigest()
         said = sandbox.run(
-            ["veritysetup", "format", "/out/root.erofs", "/out/root.verity", f"--salt={salt}", "--hash=sha256",
-             f"--uuid={product_uuid(recipe.name, 'verity')}"],
+            ["veritysetup", "format", "/out/root.erofs", "/out/root.verity", f"--salt={salt}",
+             "--hash=sha256", f"--uuid={product_uuid(recipe.name, 'verity')}"],
             binds=binds,
         ).text  # fmt: skip
         found = re.search(r"Root hash:\s+([0-9a-f]{64})", said)
@@ -94,11 +94,13 @@ def _within_budget(recipe: Recipe, size: int) -> None:
     budget = recipe.root_budget_mib << 20
     if size > budget:
         raise BudgetError(
-            f"the root is {json.dumps(round(size / (1 << 20), 1))} MiB and the recipe allows {recipe.root_budget_mib} MiB",
+            f"the root is {size / (1 << 20):.1f} MiB and the recipe allows {recipe.root_budget_mib} MiB",
             hint="remove packages or files, or raise budget.root_mib in the recipe",
         )
     if size > (recipe.disk.slot_mib << 20) * (1 - SLOT_ROOM):
         raise BudgetError(
-            f"the root is {size >> 20} MiB: less than {SLOT_ROOM:.0%} of its {recipe.disk.slot_mib} MiB slot would be free",
-            hint="a slot can never grow on a host: make the image smaller, or disk.slot_mib larger before the first release",
+            f"the root is {size >> 20} MiB: less than {SLOT_ROOM:.0%} of its {recipe.disk.slot_mib} MiB slot "
+            "would be free",
+            hint="a slot never grows on a host: make the image smaller, or disk.slot_mib larger "
+            "before the first release",
         )

@@ -52,7 +52,10 @@ class Sandbox:
         command = [*identity_prefix(), "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
         command += ["--die-with-parent", "--cap-add", "ALL", "--ro-bind", str(self.tools), "/"]
         command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108
-        command += [word for name in ("/tree", "/in", "/files") for word in ("--tmpfs", name)] + ["--chdir", "/"]
+        command += [word for name in ("/tree", "/in", "/files") for word in ("--tmpfs", name)] + [
+            "--chdir",
+            "/",
+        ]
         for bind in binds:
             command += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
         return run([*command, "--", *argv], timeout_s=timeout_s, env=env, stdin=stdin)

@@ -1,7 +1,7 @@
 """Step `tree`: the file system of the image, trimmed and laid over, as a tar.
 
-    tree.tar       the tree; an nspawn node boots from exactly this
-    result.json    what the composer noticed: patterns that matched nothing, libraries that left
+tree.tar       the tree; an nspawn node boots from exactly this
+result.json    what the composer noticed: patterns that matched nothing, libraries that left
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def os_release(recipe: Recipe) -> list[str]:
 def unknown_modules(recipe: Recipe, key: str, names: list[str]) -> ProblemsError:
     """The error for modules that the kernel's package does not have, on the recipe's lines."""
     problems = [
-        recipe.document.problem(f"{recipe.kernel_package} has no module {name}", key, text=name) for name in names
+        recipe.document.problem(f"{recipe.kernel_package} has no module {name}", key, text=name)
+        for name in names
     ]
     return ProblemsError(f"{recipe.document.file} cannot be built", problems)

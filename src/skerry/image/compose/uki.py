@@ -1,7 +1,7 @@
 """Step `uki`: kernel, initrd and command line as one EFI program, which seals the root hash.
 
-    skerry.efi    a unified kernel image: https://uapi-group.org/specifications/specs/unified_kernel_image/
-    boot.efi      systemd-boot, as packaged
+skerry.efi    a unified kernel image: https://uapi-group.org/specifications/specs/unified_kernel_image/
+boot.efi      systemd-boot, as packaged
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def make(workshop: Workshop, sandbox: Sandbox, initrd: Path, root: Path, recipe:
                 Bind(directory, "/out", writable=True),
             ]
             sandbox.run(
-                ["ukify", "build", "--linux=/in/initrd/vmlinuz", "--initrd=/in/initrd/initrd.zst", f"--cmdline={line}",
-                 "--os-release=@/in/os-release", f"--stub={EFI}/linuxx64.efi.stub", "--output=/out/skerry.efi"],
+                ["ukify", "build", "--linux=/in/initrd/vmlinuz", "--initrd=/in/initrd/initrd.zst",
+                 f"--cmdline={line}", "--os-release=@/in/os-release", f"--stub={EFI}/linuxx64.efi.stub",
+                 "--output=/out/skerry.efi"],
                 binds=binds,
             )  # fmt: skip
             sandbox.run(["cp", f"{EFI}/systemd-bootx64.efi", "/out/boot.efi"], binds=binds)

@@ -39,7 +39,9 @@ def needed(data: bytes) -> tuple[str, ...]:
             break
     else:
         return ()
-    names = (data[table + value : data.index(b"\0", table + value)] for tag, value in entries if tag == _NEEDED)
+    names = (
+        data[table + value : data.index(b"\0", table + value)] for tag, value in entries if tag == _NEEDED
+    )
     return tuple(name.decode() for name in names)
 
 

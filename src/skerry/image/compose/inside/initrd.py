@@ -39,7 +39,9 @@ def main() -> None:
     names = [Path(path).name.removesuffix(".xz") for path in chosen]
     for path, module in zip(chosen, names, strict=True):
         data = (directory / path).read_bytes()
-        files[f"lib/modules/{directory.name}/{module}"] = lzma.decompress(data) if path.endswith(".xz") else data
+        files[f"lib/modules/{directory.name}/{module}"] = (
+            lzma.decompress(data) if path.endswith(".xz") else data
+        )
     files |= _indexes(directory.name, files)
     files["lib/modules/needed"] = " ".join(spec["needed"]).encode() + b"\n"
     for program in spec["programs"]:
@@ -78,7 +80,9 @@ def _libraries(programs: list[Path]) -> list[str]:
 
 def write_newc(archive: BinaryIO, files: dict[str, bytes], directories: tuple[str, ...], epoch: int) -> None:
     """Write a cpio archive: directories, then files; programs in bin/ and `init` are executable."""
-    entries: list[tuple[str, int, bytes]] = [(name, stat.S_IFDIR | 0o755, b"") for name in sorted(directories)]
+    entries: list[tuple[str, int, bytes]] = [
+        (name, stat.S_IFDIR | 0o755, b"") for name in sorted(directories)
+    ]
     for name, data in sorted(files.items()):
         runs = name == "init" or name.startswith(("bin/", "lib64/"))
         entries.append((name, stat.S_IFREG | (0o755 if runs else 0o644), data))

@@ -9,7 +9,10 @@ from __future__ import annotations
 import fnmatch
 import lzma
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUFFIX = ".xz"
 
@@ -50,7 +53,7 @@ def choose(
 
 
 def trim(tree: Path, patterns: list[str]) -> list[str]:
-    """Leave only what `patterns` ask for in the one kernel of the tree; returns the patterns that name nothing."""
+    """Leave only what `patterns` ask for in the tree's one kernel; returns the patterns that name nothing."""
     (directory,) = sorted((tree / "usr/lib/modules").iterdir())
     depends = dependencies((directory / "modules.dep").read_text())
     builtin = {name_of(line) for line in (directory / "modules.builtin").read_text().splitlines()}

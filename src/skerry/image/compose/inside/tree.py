@@ -21,7 +21,13 @@ CODE = "usr/lib/skerry"
 # What a workstation needs and a host does not.
 LEFT_OUT = ("skerry/image/compose", "skerry_lab")
 # State lives in /var; these names in the sealed root lead there.
-LINKS = {"home": "var/home", "opt": "var/opt", "root": "var/roothome", "srv": "var/srv", "usr/local": "../var/usrlocal"}
+LINKS = {
+    "home": "var/home",
+    "opt": "var/opt",
+    "root": "var/roothome",
+    "srv": "var/srv",
+    "usr/local": "../var/usrlocal",
+}
 MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var", "etc", "efi", "mnt", "media")
 
 
@@ -54,8 +60,7 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     _dangling(TREE / "etc")
     _compile()
     subprocess.run(["ldconfig", "-r", str(TREE), "-X"], check=True)
-    for path in ("usr/share/skerry/packages.json", "usr/lib/os-release", "etc/issue"):
-        (TREE / path).parent.mkdir(parents=True, exist_ok=True)
+    (TREE / "usr/share/skerry").mkdir(exist_ok=True)
     shutil.copy("/in/packages.json", TREE / "usr/share/skerry/packages.json")
     (TREE / "usr/lib/os-release").write_text("".join(f"{line}\n" for line in spec["os_release"]))
     files = _pack(int(spec["epoch"][0]))
@@ -64,7 +69,13 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
 
 def _forget_the_build() -> None:
     """What the packages' scripts left that is of one machine, and that each host makes for itself."""
-    for pattern in ("etc/ssh/ssh_host_*", "etc/systemd/system/*", "etc/systemd/user/*", "etc/*-", "etc/.pwd.lock"):
+    for pattern in (
+        "etc/ssh/ssh_host_*",
+        "etc/systemd/system/*",
+        "etc/systemd/user/*",
+        "etc/*-",
+        "etc/.pwd.lock",
+    ):
         for path in TREE.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     (TREE / "etc/machine-id").write_text("")
@@ -101,12 +112,12 @@ def _own_code() -> None:
 
 
 def _links() -> None:
-    for name, target in LINKS.items():
+    for name, leads_to in LINKS.items():
         path = TREE / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         if not path.is_symlink():
-            path.symlink_to(target)
+            path.symlink_to(leads_to)
     for name in MOUNT_POINTS:
         (TREE / name).mkdir(exist_ok=True)
     for name in ("boot", "lost+found"):
@@ -138,8 +149,8 @@ def _dangling(directory: Path) -> None:
     for path in sorted(directory.rglob("*")):
         if not path.is_symlink():
             continue
-        target = os.readlink(path)
-        absolute = Path(os.path.normpath(target if target.startswith("/") else path.parent.relative_to(TREE) / target))
+        target = path.readlink()
+        absolute = Path(os.path.normpath(Path("/") / path.parent.relative_to(TREE) / target))
         inside = TREE / str(absolute).lstrip("/")
         state = str(absolute).lstrip("/").split("/")[0] in {"run", "proc", "dev", "var"}
         if not state and not inside.exists() and not inside.is_symlink():
@@ -150,7 +161,11 @@ def _compile() -> None:
     """Byte code whose validity is its seal: never checked against the source at run time."""
     for cache in TREE.glob("usr/lib/**/__pycache__"):
         shutil.rmtree(cache)
-    directories = ["/usr/lib/python3", f"/{CODE}", *(f"/{path.relative_to(TREE)}" for path in TREE.glob("usr/lib/python3.*"))]
+    directories = [
+        "/usr/lib/python3",
+        f"/{CODE}",
+        *(f"/{path.relative_to(TREE)}" for path in TREE.glob("usr/lib/python3.*")),
+    ]
     for directory in directories:
         subprocess.run(
             ["chroot", str(TREE), "/usr/bin/python3", "-I", "-m", "compileall", "-q",
@@ -161,8 +176,9 @@ def _compile() -> None:
 
 def _pack(epoch: int) -> int:
     subprocess.run(
-        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name", f"--mtime=@{epoch}", "--numeric-owner",
-         "--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name", f"--mtime=@{epoch}",
+         "--numeric-owner", "--format=posix",
+         "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
          "--xattrs", "--xattrs-include=*", "."],
         check=True,
     )  # fmt: skip

@@ -12,27 +12,36 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 def remove(tree: Path, patterns: list[str], keep: list[str]) -> list[str]:
-    """Remove what a pattern matches (`**` for any depth) unless `keep` does; returns patterns without a match."""
+    """Remove what a pattern matches (`**` for any depth) unless one of `keep` matches it too.
+
+    Returns the patterns that match nothing: the packages have changed, or the recipe is wrong.
+    """
+    kept = set(_matches(tree, keep))
     idle = []
-    keep = [plain for pattern in keep for plain in braces(pattern)]
     for pattern in patterns:
-        found = False
-        matches = {path for plain in braces(pattern) for path in tree.glob(plain)}
-        for path in sorted(matches, reverse=True):
-            relative = PurePosixPath(path.relative_to(tree))
-            found = True
-            if any(relative.full_match(kept) for kept in keep):
-                continue
-            inside = [PurePosixPath(kept) for kept in keep if PurePosixPath(kept).is_relative_to(relative)]
-            if inside and path.is_dir():
-                _remove_around(path, tree, keep)
-            elif path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        found = sorted(_matches(tree, [pattern]), reverse=True)
+        for path in found:
+            _remove(path, kept)
         if not found:
             idle.append(pattern)
     return idle
+
+
+def _matches(tree: Path, patterns: list[str]) -> set[Path]:
+    return {path for pattern in patterns for plain in braces(pattern) for path in tree.glob(plain)}
+
+
+def _remove(path: Path, kept: set[Path]) -> None:
+    """Remove a path, but for what is kept of it and the directories on the way there."""
+    if path in kept:
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif not any(one.is_relative_to(path) for one in kept):
+        shutil.rmtree(path)
+    else:
+        for entry in path.iterdir():
+            _remove(entry, kept)
 
 
 def braces(pattern: str) -> list[str]:
@@ -40,18 +49,6 @@ def braces(pattern: str) -> list[str]:
     head, opened, rest = pattern.partition("{")
     middle, closed, tail = rest.partition("}")
     return [f"{head}{choice}{tail}" for choice in middle.split(",")] if opened and closed else [pattern]
-
-
-def _remove_around(directory: Path, tree: Path, keep: list[str]) -> None:
-    for path in sorted(directory.rglob("*"), reverse=True):
-        relative = PurePosixPath(path.relative_to(tree))
-        if any(relative.full_match(kept) for kept in keep):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        else:
-            path.unlink()
 
 
 def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:

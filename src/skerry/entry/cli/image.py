@@ -1,0 +1,182 @@
+"""`skerry image`: compose images of the operating system, look at them, take them away."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from skerry.image.compose.build import Image
+    from skerry.kit.http import Json
+
+
+@click.group()
+def image() -> None:
+    """Compose images of the operating system.
+
+    `skerry image build` makes one from Debian packages, without root; `skerry image boot` starts it as a
+    virtual machine. Images and the steps on the way to them are kept in $SKERRY_CACHE.
+    """
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@image.command()
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--refresh", is_flag=True, help="Look for newer packages; else those of the last build are used."
+)
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, progress as JSON lines.")
+def build(recipe: Path | None, *, refresh: bool, as_json: bool) -> None:
+    """Build the image that RECIPE declares (the one Skerry ships, where none is given).
+
+    What has not changed since the last build is not done again. An interrupted build leaves nothing behind.
+    """
+    from skerry.entry.cli.output import emit_json, progress
+    from skerry.image.compose.build import DEFAULT_RECIPE
+    from skerry.image.compose.build import build as compose
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    with progress(as_json=as_json) as report:
+        made = compose(recipe or DEFAULT_RECIPE, report=report, refresh=refresh)
+    if as_json:
+        emit_json(_facts(made))
+    else:
+        _describe(made)
+
+
+@image.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+def list_(*, as_json: bool) -> None:
+    """List the images built on this machine, the newest first."""
+    from skerry.entry.cli.output import emit_json, show_size, table
+    from skerry.image.compose.build import Store
+
+    images = Store().list()
+    if as_json:
+        emit_json([_facts(one) for one in images])
+        return
+    rows = [
+        (
+            one.label,
+            one.suite,
+            one.kernel,
+            show_size(one.root_bytes),
+            show_size(one.uki_bytes),
+            _when(one.built),
+        )
+        for one in images
+    ]
+    table(rows, ("image", "suite", "kernel", "root", "uki", "built"))
+
+
+@image.command()
+@click.argument("label", required=False)
+@click.option("--packages", is_flag=True, help="List the Debian packages in it.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+def show(label: str | None, *, packages: bool, as_json: bool) -> None:
+    """Show one image (the newest, where none is named): its parts, sizes, root hash, packages."""
+    import json
+
+    from skerry.entry.cli.output import emit_json, table
+    from skerry.image.compose.build import Store
+
+    one = _choose(label)
+    inventory = json.loads(Store().path(one.label, "packages.json").read_text())
+    if as_json:
+        emit_json({**_facts(one), **({"inventory": inventory} if packages else {})})
+    elif packages:
+        table(
+            [(p["name"], p["version"], p["architecture"]) for p in inventory], ("package", "version", "arch")
+        )
+    else:
+        _describe(one)
+
+
+@image.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("label", required=False)
+@click.option(
+    "--format", "disk_format", type=click.Choice(["raw", "qcow2"]), help="Else told by TARGET's name."
+)
+@click.option("--compress", is_flag=True, help="zstd around a raw disk, or within a qcow2 one.")
+def export(target: Path, label: str | None, disk_format: str | None, *, compress: bool) -> None:
+    """Write an image's disk to TARGET, for a machine or a hypervisor."""
+    from skerry.entry.cli.output import progress
+    from skerry.image.compose.export import DiskFormat
+    from skerry.image.compose.export import export as write
+
+    told = "qcow2" if target.suffix == ".qcow2" else "raw"
+    with progress() as report:
+        write(
+            _choose(label), target, DiskFormat(disk_format or told),
+            compress=compress or target.suffix == ".zst", report=report,
+        )  # fmt: skip
+
+
+@image.command()
+@click.argument("label")
+@click.option("--prune-days", type=float, help="Also drop build steps that nobody used for so many days.")
+def remove(label: str, *, prune_days: float | None) -> None:
+    """Remove an image."""
+    from skerry.entry.cli.output import say, show_size
+    from skerry.image.compose.build import Store
+    from skerry.image.compose.workshop import Workshop
+    from skerry.kit.progress import silent
+
+    store = Store()
+    store.remove(label)
+    say(f"removed {label}")
+    if prune_days is not None:
+        say(f"{show_size(Workshop(store.cache, silent).prune(prune_days))} of build steps dropped")
+
+
+def _choose(label: str | None) -> Image:
+    from skerry.image.compose.build import Store
+    from skerry.image.compose.errors import ComposeError
+
+    store = Store()
+    if label is not None:
+        return store.read(label)
+    images = store.list()
+    if not images:
+        raise ComposeError("no image has been built on this machine", hint="run `skerry image build`")
+    return images[0]
+
+
+def _facts(one: Image) -> dict[str, Json]:
+    import msgspec
+
+    from skerry.image.compose.build import Store
+
+    facts: dict[str, Json] = msgspec.to_builtins(one)
+    return {**facts, "label": one.label, "path": str(Store().path(one.label))}
+
+
+def _describe(one: Image) -> None:
+    from skerry.entry.cli.output import show_size
+    from skerry.image.compose.build import Store
+
+    rows = (
+        ("Image", one.label),
+        ("From", f"Debian {one.suite}, {one.packages} packages as of {_when(one.packages_as_of)}"),
+        ("Kernel", one.kernel),
+        ("Root", f"{show_size(one.root_bytes)}, root hash {one.root_hash}"),
+        ("Boot", f"{show_size(one.uki_bytes)} (kernel, initrd and command line, one EFI program)"),
+        ("Disk", str(Store().path(one.label, "disk.raw"))),
+    )
+    for name, text in rows:
+        click.echo(f"{name:>7}: {text}")
+
+
+def _when(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

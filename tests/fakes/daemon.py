@@ -19,7 +19,6 @@ from fakes.service_manager import FakeServices
 from skerry.entry.daemon.main import set_up_logging
 from skerry.entry.daemon.settings import LogLevel, read_settings
 from skerry.entry.daemon.wiring import Doors, Paths, run
-from skerry.host.units.interface import ServiceManager
 from skerry.host.units.journal import Line
 from skerry.host.units.name import parse_name
 from skerry.host.units.requirements import requirements
@@ -29,6 +28,8 @@ from skerry.kit.http import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from skerry.host.units.interface import ServiceManager
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 STARTUP_S = 30

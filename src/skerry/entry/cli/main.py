@@ -82,7 +82,7 @@ def run(command: click.Command, argv: list[str], *, name: str) -> int:
     try:
         result = command.main(argv, prog_name=name, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show_error(SkerryError(error.format_message(), hint=_usage(error, name)))
         return error.exit_code
     except SkerryError as error:
         show_error(error)
@@ -95,6 +95,13 @@ def run(command: click.Command, argv: list[str], *, name: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.ClickException, name: str) -> str | None:
+    """Where a person who misused a command reads on."""
+    if not isinstance(error, click.UsageError):
+        return None
+    return f"`{error.ctx.command_path if error.ctx else name} --help` tells how it is used"
 
 
 def show_error(error: SkerryError) -> None:

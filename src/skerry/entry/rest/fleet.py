@@ -124,6 +124,8 @@ class Resource:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        if not self._handlers:
+            raise FleetError(404, f"there is nothing at {request.url.path}")
         handler = self._handlers.get(request.method)
         if handler is None:
             *first, last = self._handlers
@@ -150,9 +152,7 @@ class Fleet:
             "/discovery": {"GET": self.discovery},
             "/{rest:path}": {},
         }
-        routes = [
-            Route(path, Resource(handlers) if handlers else _nowhere) for path, handlers in resources.items()
-        ]
+        routes = [Route(path, Resource(handlers)) for path, handlers in resources.items()]
         return [Mount(prefix, routes=routes) for prefix in PREFIXES]
 
     async def list_units(self, request: Request) -> Response:
@@ -270,10 +270,6 @@ class Fleet:
         except ValueError as error:
             raise FleetError(400, str(error)) from error
         return cut(items, self._limit, page)
-
-
-async def _nowhere(request: Request) -> Response:
-    return _error(request, FleetError(404, f"there is nothing at {request.url.path}"))
 
 
 def _unit(record: UnitRecord, report: UnitReport | None, node: str) -> Unit:

@@ -1,0 +1,114 @@
+"""Requests to an ASGI application without a server, and the API over a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from fakes.clock import FakeClock
+from fakes.daemon import MACHINE, check, journal
+from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.desired import Desired
+from skerry.entry.rest.host import Host
+from skerry.entry.rest.machine import Node
+from skerry.fleet.agent.record import DesiredState, UnitReport, report_key
+from skerry.fleet.store.interface import Put
+from skerry.fleet.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+    from skerry.kit.http import Json
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Json:
+        value: Json = json.loads(self.body)
+        return value
+
+    @property
+    def error(self) -> str:
+        """The message of an error."""
+        return str(self.json["error"]["message"])  # type: ignore[index,call-overload]
+
+
+class Api:
+    """The whole application over a MemoryStore; `node` is this machine's id."""
+
+    node = MACHINE
+
+    def __init__(self, *, limit: int = 100, metadata: Mapping[str, str] | None = None) -> None:
+        self.store = MemoryStore(clock=FakeClock())
+        desired = Desired(self.store, self.node, check)
+        node = Node(self.node, metadata or {})
+        self.app = create_app(
+            Host(self.node, root=Path("/nonexistent")), Cluster(desired, node, journal, (), limit)
+        )
+
+    async def ask(
+        self, method: str, target: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """One request. `body` is bytes as they are, or a value that is sent as JSON."""
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        fields = {"content-type": "application/json"} if body is not None else {}
+        fields |= {name.lower(): text for name, text in (headers or {}).items()}
+        return await ask(self.app, method, target, raw, fields)
+
+    async def report(
+        self, name: str, current: DesiredState, *, active: str = "active", sub: str = "running"
+    ) -> None:
+        """What an agent would report of a unit."""
+        report = UnitReport(name, self.node, "h" * 40, current, name, "loaded", active, sub)
+        await self.store.transact([], [Put(report_key(self.node, name), report.encode())])
+
+
+async def ask(app: object, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    """Send one request and collect the answer."""
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.encode(), text.encode("latin-1")) for name, text in headers.items()],
+        "client": None,
+        "server": None,
+    }
+    sent = False
+    status = 0
+    answered: dict[str, str] = {}
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, object]:
+        nonlocal sent
+        if sent:
+            await asyncio.get_running_loop().create_future()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = int(str(message["status"]))
+            for name, text in message["headers"]:  # type: ignore[attr-defined]
+                answered[name.decode()] = text.decode("latin-1")
+        else:
+            parts.append(bytes(message.get("body", b"")))  # type: ignore[call-overload]
+
+    await app(scope, receive, send)  # type: ignore[operator]
+    return Reply(status, answered, b"".join(parts))

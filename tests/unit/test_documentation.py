@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def test_reference_has_every_key_of_a_cloud_config(keys: dict[str, object]) -> N
 
 def test_reference_has_every_setting() -> None:
     assert {field.name for field in fields(Settings)} - words_in_code("reference/settings.md") == set()
+
+
+def test_reference_has_every_key_of_a_recipe() -> None:
+    recipe = tomllib.loads((ROOT / "os" / "images" / "skerry.toml").read_text())
+    keys = {f"{k}.{inner}" for k, v in recipe.items() if isinstance(v, dict) for inner in v}
+    keys |= {k for k, v in recipe.items() if not isinstance(v, dict)}
+    assert keys - words_in_code("reference/recipe.md") == set()
 
 
 def test_guide_has_every_key_of_fleet() -> None:

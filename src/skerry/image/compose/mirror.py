@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "SKERRY_MIRROR"
 ENVIRONMENT_SECURITY = "SKERRY_SECURITY_MIRROR"
+COMPONENT = "main"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -29,7 +30,7 @@ class Mirror:
     archive: str
     security: str | None
 
-    def sources(self, suite: str, components: tuple[str, ...] = ("main",)) -> tuple[str, ...]:
+    def sources(self, suite: str, components: tuple[str, ...] = (COMPONENT,)) -> tuple[str, ...]:
         """The deb lines for a suite with its updates and security pockets."""
         parts = " ".join(components)
         if not has_pockets(suite):
@@ -79,7 +80,10 @@ def find_sources(suite: str, environment: Mapping[str, str] | None = None) -> tu
 
 
 def _apt_sources(apt: Path) -> Iterator[tuple[str, str]]:
-    """Every (address, suite) of the machine's apt configuration that speaks http, https or file."""
+    """Every (address, suite) of the machine's apt configuration that speaks http, https or file.
+
+    Only of archives that have a component `main`, as Debian's do and its imitators mostly do not.
+    """
     files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
     for file in files:
         if not file.is_file():
@@ -106,6 +110,7 @@ def _deb822(text: str) -> Iterator[tuple[str, str]]:
         if (
             fields.get("enabled", "yes").lower() in {"no", "false"}
             or "deb" not in fields.get("types", "").split()
+            or COMPONENT not in fields.get("components", "").split()
         ):
             continue
         for address in fields.get("uris", "").split():
@@ -116,5 +121,5 @@ def _deb822(text: str) -> Iterator[tuple[str, str]]:
 def _one_line(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         words = re.sub(r"\[[^\]]*\]", "", line.split("#", 1)[0]).split()
-        if len(words) >= 3 and words[0] == "deb":
+        if words[:1] == ["deb"] and COMPONENT in words[3:]:
             yield words[1], words[2]

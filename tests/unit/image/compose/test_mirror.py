@@ -57,16 +57,21 @@ def test_environment_goes_before_apt(tmp_path: Path) -> None:
     assert found == Mirror("http://env.example/debian", "http://env.example/sec")
 
 
+ONE = Mirror("http://one.example/debian", "http://one.example/debian-security")
+TWO = Mirror("https://two.example/debian/", "http://two.example/debian-security")
+DISABLED = DEB822.replace("URIs: http", "Enabled: no\nURIs: http", 1)
+
+
 @pytest.mark.parametrize(
     ("files", "mirror"),
     [
-        ({"list": ONE_LINE}, Mirror("https://two.example/debian/", "http://two.example/debian-security")),
-        ({"d_sources": DEB822}, Mirror("http://one.example/debian", "http://one.example/debian-security")),
-        ({"d_sources": DEB822, "a_list": IMITATOR}, Mirror("http://one.example/debian", "http://one.example/debian-security")),
-        ({"d_sources": DEB822.replace("URIs: http", "Enabled: no\nURIs: http", 1), "list": ONE_LINE}, Mirror("https://two.example/debian/", "http://two.example/debian-security")),
+        ({"list": ONE_LINE}, TWO),
+        ({"d_sources": DEB822}, ONE),
+        ({"d_sources": DEB822, "a_list": IMITATOR}, ONE),
+        ({"d_sources": DISABLED, "list": ONE_LINE}, TWO),
     ],
     ids=["one-line", "deb822", "not-an-imitator", "not-disabled"],
-)  # fmt: skip
+)
 def test_apt_is_read(tmp_path: Path, files: dict[str, str], mirror: Mirror) -> None:
     assert find_mirror(environment={}, apt=apt(tmp_path, **files)) == mirror
 

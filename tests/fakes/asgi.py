@@ -65,10 +65,16 @@ class Api:
         return await ask(self.app, method, target, raw, fields)
 
     async def report(
-        self, name: str, current: DesiredState, *, active: str = "active", sub: str = "running"
+        self,
+        name: str,
+        current: DesiredState,
+        *,
+        active: str = "active",
+        sub: str = "running",
+        content: str = "h" * 40,
     ) -> None:
         """What an agent would report of a unit."""
-        report = UnitReport(name, self.node, "h" * 40, current, name, "loaded", active, sub)
+        report = UnitReport(name, self.node, content, current, name, "loaded", active, sub)
         await self.store.transact([], [Put(report_key(self.node, name), report.encode())])
 
 

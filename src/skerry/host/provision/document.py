@@ -173,6 +173,7 @@ class _Lines:
     """YAML counts a few characters as line breaks that an editor does not; this maps back."""
 
     def __init__(self, text: str) -> None:
+        self._last = max(1, len(text.removesuffix("\n").split("\n")))
         self._starts: list[int] | None = None
         if _ODD_BREAKS.search(text):
             self._starts = [1]
@@ -183,8 +184,8 @@ class _Lines:
 
     def author(self, yaml_line: int) -> int:
         if self._starts is None:
-            return yaml_line + 1
-        return self._starts[min(yaml_line, len(self._starts) - 1)]
+            return min(yaml_line + 1, self._last)  # YAML sees the end on a line of its own
+        return min(self._starts[min(yaml_line, len(self._starts) - 1)], self._last)
 
 
 @dataclass(slots=True)

@@ -220,8 +220,9 @@ class _Planner:
                 self.steps.append(
                     MakeLink(ours.timezone_line, why, "/etc/localtime", target, needs_target=True)
                 )
-        if ours.ntp and self._write(ours.ntp_line, NTP_FILE, timesyncd_conf(ours.ntp).encode()):
-            why = "its servers changed"
+        if ours.ntp:
+            self._write(ours.ntp_line, NTP_FILE, timesyncd_conf(ours.ntp).encode())
+            why = "the document gives its servers"
             self.steps.append(CommandUnit(ours.ntp_line, why, "systemd-timesyncd.service", "try-restart"))
 
     def environment(self, values: Mapping[str, str]) -> None:
@@ -234,36 +235,33 @@ class _Planner:
         lines = [*kept, *(f"{name}={value}" for name, value in sorted(names.items()))]
         self._write(None, ENVIRONMENT_FILE, ("\n".join(lines) + "\n").encode())
 
-    def _write(self, line: int | None, path: str, data: bytes, *, mode: int = 0o644) -> bool:
+    def _write(self, line: int | None, path: str, data: bytes, *, mode: int = 0o644) -> None:
         state = self.machine.files.get(path)
         if state is not None and (state.digest, state.mode) == (hashlib.sha256(data).hexdigest(), mode):
-            return False
+            return
         why = "it does not exist" if state is None else "it differs"
         self.steps.append(WriteFile(line, why, path, data, mode))
-        return True
 
     def units(self) -> None:
         late = self.stage is Stage.NETWORK
         ours = [u for u in self.config.units if u.waits == late]
-        placed = [unit for unit in ours if (self.new or unit.runtime) and self._place(unit)]
+        again = [unit for unit in ours if self.new or unit.runtime]
+        placed = [unit for unit in again if self._place(unit) or (self.new and _has_files(unit))]
         networks = [u for u in placed if u.place is Place.NETWORK]
-        managed = [u for u in placed if u.place is not Place.NETWORK]
-        begun = len(self.steps)
-        for unit in ours:
-            if unit.enable and (self.new or unit.runtime):
-                self._enable(unit, changed=unit in placed)
-        enabled = self.steps[begun:]
-        if managed or enabled:
-            why = "unit files changed"
-            self.steps.append(ReloadManager(None, why))
+        enabled = [u for u in again if u.enable and (self.new or u.name not in self.machine.enabled)]
+        for unit in enabled:
+            self.steps.append(EnableUnit(unit.line, "the document enables it", unit.name, unit.runtime))
+        # Also where nothing differs: a run that was cut off may have come as far as the files.
+        if enabled or len(placed) > len(networks):
+            self.steps.append(ReloadManager(None, "the document has unit files"))
         if networks:
-            why = "network files changed"
+            why = "the document has network files"
             self.steps.append(CommandUnit(networks[0].line, why, "systemd-networkd.service", "try-restart"))
         for unit in ours:
             if unit.command is not None:
                 why = "the document's command, at every boot"
                 self.steps.append(CommandUnit(unit.line, why, unit.service, unit.command))
-        if enabled or any(u.place is Place.QUADLET and u.content is not None for u in managed):
+        if enabled or any(u.place is Place.QUADLET and u.content is not None for u in placed):
             why = "what was enabled just now starts in this boot too"
             self.steps.append(CommandUnit(None, why, "default.target", "start"))
         if not late and self.config.waits:
@@ -286,10 +284,9 @@ class _Planner:
             self._write(drop_in.line, place, drop_in.content.encode())
         return len(self.steps) > begun
 
-    def _enable(self, unit: Unit, *, changed: bool) -> None:
-        if changed or unit.name not in self.machine.enabled:
-            why = "its file changed" if changed else "nothing starts it yet"
-            self.steps.append(EnableUnit(unit.line, why, unit.name, unit.runtime))
+
+def _has_files(unit: Unit) -> bool:
+    return unit.mask or unit.content is not None or bool(unit.drop_ins)
 
 
 def _text(state: FileState | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from skerry.host.provision import encoding
 from skerry.host.provision.check import Problems, check
 from skerry.host.provision.config import AuthorizedKey, CloudConfig, File, Hostname, User
-from skerry.host.provision.document import Mapping, Scalar, Sequence, read
+from skerry.host.provision.document import Mapping, Scalar, read
 from skerry.host.provision.errors import EncodingError
 from skerry.host.provision.reading_settings import settings
 from skerry.host.provision.reading_units import units
@@ -107,7 +107,6 @@ def _keys(table: Mapping, name: str, problems: Problems, where: str = "") -> tup
 
 def _users(tree: Mapping, problems: Problems) -> tuple[User, ...]:
     found: dict[str, User] = {}
-    node = tree.get("users")
     for number, table in enumerate(tables(tree, "users")):
         where = f"users[{number}]"
         name = text(table, "name")
@@ -121,8 +120,6 @@ def _users(tree: Mapping, problems: Problems) -> tuple[User, ...]:
                 said = f"the user {name!r} stands twice, first on line {found[name].line}"
                 problems.error(table.line, said, "join both; the last is taken", where=where)
             found[name] = _user(name, table, where, problems)
-    if isinstance(node, Sequence) and not node.items:
-        problems.warning(tree.line_of("users"), "the list of users is empty", where="users")
     return tuple(found.values())
 
 

@@ -97,7 +97,8 @@ def _placed(
     name: str, parsed: UnitFile | None, line: int, where: str, problems: Problems
 ) -> tuple[Place, str] | None:
     stem, _, suffix = name.rpartition(".")
-    quadlet_network = suffix == "network" and parsed is not None and not parsed.has_section("Match")
+    sections = None if parsed is None else {header for header, _ in parsed.sections}
+    quadlet_network = suffix == "network" and sections is not None and "Match" not in sections
     if name.endswith(_NETWORK_SUFFIXES) and not quadlet_network:
         if stem and "/" not in name and name.isprintable():
             return Place.NETWORK, name

@@ -90,6 +90,18 @@ def show(unit: str, name: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
+async def gone(node: Node, name: str) -> None:
+    """Wait until nothing is reported of a unit, and systemd does not know it either.
+
+    A child that was killed may not have come to report what it had placed.
+    """
+    await node.until(name, None)
+    end = time.monotonic() + DEADLINE_S
+    while (load := show(name, "LoadState")) != "not-found":
+        assert time.monotonic() < end, f"{name} is still {load}"
+        await asyncio.sleep(0.05)
+
+
 def strays() -> list[str]:
     """Everything of ours that lies about."""
     return [
@@ -289,8 +301,7 @@ async def all_is_as_wanted(path: Path, wanted: dict[str, set[tuple[str | None, s
         stored = (None, "") if record is None else (str(record.desired), record.text)
         assert stored in {(d, t if d is not None else "") for d, t in possible}, (name, stored, possible)
         if record is None or record.desired is INACTIVE:
-            await node.until(name, None)
-            assert show(name, "LoadState") == "not-found", name
+            await gone(node, name)
         elif record.desired is LOADED:
             await node.until(name, "inactive", LOADED)
         else:
@@ -299,7 +310,7 @@ async def all_is_as_wanted(path: Path, wanted: dict[str, set[tuple[str | None, s
             assert show(name, "Environment") == edition, name
     await node.destroy(*ANCHORS, *MOVERS)
     for name in (*ANCHORS, *MOVERS):
-        await node.until(name, None)
+        await gone(node, name)
     agent.cancel()
     await asyncio.gather(agent, return_exceptions=True)
     await services.close()

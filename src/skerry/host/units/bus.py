@@ -84,6 +84,7 @@ class ManagerBus:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        _close_stream(self._bus)
 
     async def call(
         self, member: str, signature: str = "", *values: object, deadline_s: float = CALL_DEADLINE_S
@@ -196,6 +197,7 @@ class ManagerBus:
                 if self._ended():
                     return
                 log.warning("the system bus went away; connecting again")
+                _close_stream(self._bus)
             try:
                 await self._connected()
             except ServiceManagerError:
@@ -204,3 +206,11 @@ class ManagerBus:
             else:
                 wait_s = FIRST_RETRY_S
                 self._on_return()
+
+
+def _close_stream(bus: MessageBus | None) -> None:
+    """dbus-fast 2.44 closes its socket and forgets the file that it made over it, which holds it open."""
+    stream = getattr(bus, "_stream", None)
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            stream.close()

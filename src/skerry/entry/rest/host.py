@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from skerry.kit.http import Json
 
 PROVISION_REPORT = "var/lib/skerry/provision/report.json"
-_ROOT_HASH = re.compile(r"\b(?:skerry\.roothash|usrhash|roothash)=([0-9a-f]{64})\b")
-_SLOT = re.compile(r"\bskerry\.slot=(\w+)\b")
+# The words of the kernel's command line and the name of the device: see os/initrd/init.
+_ROOT_HASH = re.compile(r"\bskerry\.verity=([0-9a-f]{64}),")
+_ROOT_DEVICE = "root"
+# The number of a slot's root among the partitions: see image.compose.disk.
+_SLOTS = {2: "A", 4: "B"}
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -52,7 +55,7 @@ class Os(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """`verity` is "active" with the root hash on the kernel's command line, else "off"."""
+    """`verity` is "active" where / is opened with the root hash on the kernel's command line, else "off"."""
 
     slot: str
     verity: str
@@ -120,18 +123,29 @@ class Host:
         )
 
     def _boot(self) -> Boot:
-        command_line = self._read("proc/cmdline")
-        root_hash = _ROOT_HASH.search(command_line)
-        slot = _SLOT.search(command_line)
+        root_hash = _ROOT_HASH.search(self._read("proc/cmdline"))
+        device = self._root_device()
         uptime = self._read("proc/uptime").split()
         return Boot(
-            slot=slot[1] if slot else "",
-            verity="active" if root_hash else "off",
+            slot=self._slot(device) if device else "",
+            verity="active" if root_hash and device else "off",
             root_hash=root_hash[1] if root_hash else "",
             boot_id=self._read("proc/sys/kernel/random/boot_id").strip(),
             uptime_s=float(uptime[0]) if uptime else 0.0,
             entry=self._booted_entry(),
         )
+
+    def _root_device(self) -> Path | None:
+        """The device mapper's device that the initrd opened for /."""
+        for name in (self.root / "sys/class/block").glob("dm-*/dm/name"):
+            if name.read_text().strip() == _ROOT_DEVICE:
+                return name.parent.parent
+        return None
+
+    def _slot(self, device: Path) -> str:
+        """Which slot the device's partitions are of: the lower of their two numbers is the root's."""
+        numbers = [int(path.read_text()) for path in device.glob("slaves/*/partition")]
+        return _SLOTS.get(min(numbers, default=0), "")
 
     def _booted_entry(self) -> str:
         """The entry that systemd-boot started: an EFI variable, 4 bytes of attributes, then UTF-16."""

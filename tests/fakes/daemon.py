@@ -73,6 +73,10 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def _argv(self) -> list[str]:
+        return [sys.executable, "-m", "fakes.daemon", str(self.root)]
+
+    @property
     def client(self) -> Client:
         return Client(str(self.socket), timeout_s=30)
 
@@ -81,20 +85,23 @@ class Daemon:
         """For a `skerry` that is to speak to this daemon."""
         return {"SKERRY_API": str(self.socket)}
 
+    def run_to_its_end(self) -> bytes:
+        """For one that is going to refuse to run: what it wrote."""
+        ended = subprocess.run(
+            self._argv, env=_environment(), capture_output=True, timeout=STARTUP_S, check=False
+        )
+        return ended.stderr
+
     def start(self) -> Self:
         """Start it and return when it says that it is ready."""
-        tests = Path(__file__).parent.parent
-        path = f"{tests}:{tests.parent / 'src'}"
         address = str(self.root / "notify.sock")
         Path(address).unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(address)
             listener.settimeout(STARTUP_S)
-            environment = {**os.environ, "PYTHONPATH": path, "NOTIFY_SOCKET": address}
+            environment = _environment() | {"NOTIFY_SOCKET": address}
             with (self.root / "daemon.log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "fakes.daemon", str(self.root)], env=environment, stderr=log
-                )
+                self._process = subprocess.Popen(self._argv, env=environment, stderr=log)
             while b"READY=1" not in listener.recv(4096):
                 pass
         return self
@@ -128,6 +135,11 @@ class Daemon:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self.stop()
+
+
+def _environment() -> dict[str, str]:
+    tests = Path(__file__).parent.parent
+    return {**os.environ, "PYTHONPATH": f"{tests}:{tests.parent / 'src'}"}
 
 
 def main() -> None:

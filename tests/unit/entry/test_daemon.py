@@ -1,0 +1,120 @@
+"""The daemon as a process: what it keeps, how it begins, how it ends."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakes.daemon import Daemon
+from skerry.kit.http import ApiError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from skerry.kit.http import Json
+
+TEXT = "[Service]\nExecStart=/bin/sleep 1000\n"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    return Daemon(tmp_path)
+
+
+def submit(daemon: Daemon, name: str, verb: str = "submit") -> None:
+    """Give an order and wait until it is carried out."""
+    offers: list[Json] = [{"name": name, "text": TEXT}]
+    order: Json = {"verb": verb, "names": [name], "offers": offers, "wait": True}
+    assert list(daemon.client.lines("POST", "/v1/units", order))
+
+
+def stored(daemon: Daemon) -> list[str]:
+    answer = daemon.client.call("GET", "/v1/units")
+    return [u["name"] for u in answer["units"]]  # type: ignore[index,call-overload,misc,union-attr]
+
+
+def test_the_socket_is_for_root_alone(daemon: Daemon) -> None:
+    with daemon:
+        assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o600
+        assert daemon.socket.parent.stat().st_mode & 0o700 == 0o700
+
+
+def test_sigterm_ends_it_well(daemon: Daemon) -> None:
+    daemon.start()
+    submit(daemon, "a.service", "start")
+    assert daemon.stop() == 0
+    assert "units keep running" in daemon.log
+    assert (daemon.root / "run/systemd/system/a.service").exists()
+
+
+def test_a_kill_between_acknowledged_writes_loses_none(daemon: Daemon) -> None:
+    acknowledged = []
+    for turn in range(4):
+        daemon.start()
+        for number in range(5):
+            name = f"u{turn}-{number}.service"
+            submit(daemon, name)
+            acknowledged.append(name)
+        daemon.kill()
+    with daemon:
+        assert stored(daemon) == sorted(acknowledged)
+
+
+def test_a_second_daemon_does_not_take_the_socket(daemon: Daemon) -> None:
+    with daemon:
+        assert b"another skerryd listens" in Daemon(daemon.root).run_to_its_end()
+        assert stored(daemon) == []
+
+
+def test_a_damaged_store_is_said_and_left_as_it_is(daemon: Daemon) -> None:
+    store = daemon.root / "var/lib/skerry/store.db"
+    store.parent.mkdir(parents=True)
+    store.write_bytes(b"this is no database" * 100)
+    with daemon:
+        host = daemon.client.call("GET", "/v1/host")
+        with pytest.raises(ApiError) as caught:
+            stored(daemon)
+    assert (caught.value.status, caught.value.code) == (503, "degraded")
+    assert host["problems"]  # type: ignore[index,call-overload]
+    assert store.read_bytes() == b"this is no database" * 100
+
+
+def test_a_store_of_something_else_is_left_as_it_is(daemon: Daemon) -> None:
+    store = daemon.root / "var/lib/skerry/store.db"
+    store.parent.mkdir(parents=True)
+    with sqlite3.connect(store) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    database.close()
+    before = store.read_bytes()
+    with daemon:
+        assert daemon.client.call("GET", "/v1/host")["healthy"] is False  # type: ignore[index,call-overload]
+    assert store.read_bytes() == before
+
+
+def test_sighup_reads_the_settings_again(daemon: Daemon) -> None:
+    settings = daemon.root / "etc/skerry/skerryd.toml"
+    with daemon:
+        settings.parent.mkdir(parents=True)
+        settings.write_text("colour = 1\n")
+        daemon.hang_up()
+        while "unknown key 'colour'" not in daemon.log:
+            daemon.client.call("GET", "/v1/host")
+        assert stored(daemon) == []
+
+
+def test_many_requests_at_once_are_all_answered(daemon: Daemon) -> None:
+    with daemon:
+        open_ones = []
+        for _ in range(50):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(30)
+            connection.connect(str(daemon.socket))
+            connection.sendall(b"GET /v1/units HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            open_ones.append(connection)
+        for connection in open_ones:
+            with connection:
+                assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")

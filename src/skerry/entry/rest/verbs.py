@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.entry.rest.codec import RequestError
+from skerry.entry.rest.companions import companions_to_load
 from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import UnitName, parse_name
@@ -103,6 +104,13 @@ class _Planner:
     missing: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
+    def record(self, name: str) -> UnitRecord | None:
+        """A unit's record as it will be, as far as has been planned."""
+        if name in self.changes:
+            return self.changes[name]
+        stored = self.now.units.get(name)
+        return None if stored is None else stored.record
+
 
 def plan(order: Order, now: Snapshot) -> Plan:
     """Raises RequestError: 404 where units are missing, 409 where they may not be changed, 400 else."""
@@ -119,6 +127,8 @@ def plan(order: Order, now: Snapshot) -> Plan:
         raise _missing(planner)
     if planner.refused:
         raise RequestError(409, "refused", "\n".join(planner.refused))
+    if order.verb in {Verb.LOAD, Verb.START}:
+        planner.changes |= companions_to_load(planner.reach, planner.record)
     return Plan(planner.changes, tuple(planner.reach), tuple(planner.warnings), tuple(planner.checked))
 
 

@@ -1,0 +1,50 @@
+"""A Quadlet file does not go alone: the volumes, networks, pods and images that it names are loaded with it.
+
+Podman's generator needs their files to stand beside it. They are loaded, not launched: systemd
+starts what the generated service requires. One that is not stored yet is left out; the agent says
+that it lacks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skerry.fleet.agent.record import DesiredState, UnitRecord
+from skerry.host.units.errors import UnitError
+from skerry.host.units.name import parse_name
+from skerry.host.units.quadlet import companions_of
+from skerry.host.units.unit_file import parse_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def companions_to_load(
+    names: Iterable[str], record_of: Callable[[str], UnitRecord | None]
+) -> dict[str, UnitRecord]:
+    """The records to change so that `names` have their companions, and those theirs, by name."""
+    changed: dict[str, UnitRecord] = {}
+    seen = set(names)
+    todo = sorted(seen)
+    while todo:
+        record = record_of(todo.pop())
+        if record is None:
+            continue
+        for name in _companions(record):
+            companion = record_of(name)
+            if companion is None or name in seen:
+                continue
+            seen.add(name)
+            todo.append(name)
+            if companion.desired is DesiredState.INACTIVE:
+                changed[name] = companion.wanting(DesiredState.LOADED)
+    return changed
+
+
+def _companions(record: UnitRecord) -> tuple[str, ...]:
+    try:
+        if not parse_name(record.name).is_quadlet:
+            return ()
+        return companions_of(parse_unit(record.text, record.name))
+    except UnitError:
+        return ()

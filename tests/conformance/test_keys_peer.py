@@ -302,8 +302,8 @@ def _relative(value: Json, begin: int) -> Json:
     for name, item in value.items():
         if name in ("modifiedIndex", "createdIndex", "index") and isinstance(item, int):
             out[name] = item and item - begin
-        elif name == "expiration":
-            out[name] = "a moment"
+        elif name in ("expiration", "ttl"):
+            out[name] = "some"
         elif name == "key" and isinstance(item, str):
             out[name] = re.sub(r"\d{20}$", lambda match: f"in order {int(match[0]) - begin}", item)
         elif name == "cause" and isinstance(item, str):

@@ -182,6 +182,7 @@ def _told(program: Program, story: list[list[str]]) -> list[object]:
 def _relative(text: str, begin: int) -> str:
     """The text with its indexes as distances and its moments blotted out."""
     text = re.sub(r'"expiration":"[^"]*"', '"expiration":"a moment"', text)
+    text = re.sub(r'(?<="ttl":)[1-9]\d*|(?<=TTL: )[1-9]\d*', "some", text)
     pattern = r'(?<=Index":)\d+|(?<=Index: )\d+|(?<= \[)\d+(?=\]$)|(?<=\(\[)\d+(?= != )|(?<= != )\d+(?=\]\))'
     return re.sub(
         pattern, lambda match: f"+{int(match[0]) - begin}" if int(match[0]) else "0", text, flags=re.MULTILINE

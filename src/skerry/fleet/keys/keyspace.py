@@ -149,9 +149,9 @@ class Keyspace:
         shortest: float = ttl_s
         around = lease_above(scene)
         if around:
-            # What lies in a directory ends no later than the directory.
+            # What lies in a directory ends before the directory.
             with contextlib.suppress(LeaseNotFoundError):
-                shortest = min(shortest, await self._store.time_to_live_s(around))
+                shortest = min(shortest, await self._store.time_to_live_s(around) - SHORTEST_LEASE_S)
         return (await self._store.grant(max(shortest, SHORTEST_LEASE_S))).id
 
     async def _do(self, step: Step) -> int | None:

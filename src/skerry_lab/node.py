@@ -9,15 +9,16 @@ from __future__ import annotations
 import abc
 import contextlib
 import time
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of NodeSpec
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry_lab.errors import NodeError, NotReadyError
 from skerry_lab.journal import Entry, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 WRITE = """set -e
@@ -48,16 +49,18 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """What to make. `cloud_config` is a document of the user's, to which the lab adds its key and registry.
+    """What to make.
 
-    `deliver`: by which way the document reaches the node ("credential", "cidata"). `files`: content by absolute path, laid into
-    /etc or /var of an nspawn node before it boots.
+    `cloud_config`: the user's document, to which the lab adds the node's name and its registry, unless
+    `wrap` is false. `deliver`: how it reaches a virtual machine ("credential", "cidata"). `files`: content
+    by absolute path, laid into /etc or /var of an nspawn node before it boots.
     """
 
     name: str
     cloud_config: str = ""
     memory_mib: int = 1024
     cpus: int = 2
+    wrap: bool = True
     deliver: str = "credential"
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +96,10 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     def try_run(self, argv: Sequence[str], *, timeout_s: float = 60, stdin: bytes | None = None) -> Completed:
-        """Run a program on the node as root, and say how it ended. Raises NodeError where it cannot be reached."""
+        """Run a program on the node as root, and say how it ended.
+
+        Raises NodeError where the node cannot be reached, or the program does not end in time.
+        """
 
     @abc.abstractmethod
     def command(self, argv: Sequence[str] = (), *, terminal: bool = False) -> list[str]:

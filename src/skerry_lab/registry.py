@@ -103,7 +103,7 @@ def _start(state: LabState, inside: Path | None, address: str, port: int) -> Reg
     if inside is not None:
         argv = ["nsenter", f"--net={inside}", "--", *argv]
     log = directory / "log"
-    process = state.spawn(argv, what="registry", log=log)
+    process = state.spawn(argv, what=f"registry {address}", log=log)
     deadline = time.monotonic() + 30
     while not _listens(process, port):
         if not process.alive():

@@ -133,6 +133,16 @@ def test_drop_ins_and_companions_go_along(shell: Shell) -> None:
     assert "# web.env\nA=1\n" in text
 
 
+def test_a_quadlet_brings_the_quadlets_that_it_names(shell: Shell) -> None:
+    shell.write("web.container", "[Container]\nImage=x\nVolume=data.volume:/data\nNetwork=net.network\n")
+    shell.write("data.volume", "[Volume]\n")
+    shell.write("net.network", "[Network]\nDNS=10.0.0.1\n")
+    shell.write("other.volume", "[Volume]\n")
+    shell.unit("load", "--no-block", "web.container")
+    assert shell.column("unit") == ["data.volume", "net.network", "web.container"]
+    assert shell.column("dstate") == ["loaded"] * 3
+
+
 def test_a_file_that_differs_is_said_and_replaced_on_demand(shell: Shell) -> None:
     shell.write("hello.service")
     shell.unit("start", "hello")

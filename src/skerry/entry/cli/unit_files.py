@@ -8,6 +8,7 @@ Finds nothing but what stands beside the file that was named, and refuses what i
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from skerry.kit.http import Json
 
+# Names of other Quadlet files; the daemon knows in which options they count.
 # Options of Quadlet files that name a file; only plain names, which stand beside the Quadlet file.
+_QUADLET = re.compile(rf"[\w:\-.\\@]+\.(?:{'|'.join(QUADLET_SUFFIXES)})\b")
 _NAMING = ("EnvironmentFile", "Yaml", "ConfigMap", "File", "IgnoreFile")
 
 
@@ -51,16 +54,18 @@ def offers(wanted: Iterable[Asked]) -> list[Json]:
         for name in (unit.name, _template(unit.name)):
             path = f"{unit.directory}/{name}"
             if name and name not in found and os.path.isfile(path):  # noqa: PTH113  pathlib costs 4 ms
-                found[name] = _offer(name, path, shown=path if unit.is_path else name)
+                _offer(name, path, found, is_path=unit.is_path)
             missing &= name not in found
         if missing and unit.is_path and not any(c in unit.name for c in "*?["):
             raise LocalFileError(f"there is no file {unit.directory}/{unit.name}")
     return list(found.values())
 
 
-def _offer(name: str, path: str, *, shown: str) -> Json:
+def _offer(name: str, path: str, found: dict[str, Json], *, is_path: bool) -> None:
+    """Add a file to what is offered, and the Quadlet files beside it that it names."""
     text = _read(path)
-    offer: dict[str, Json] = {"name": name, "text": text, "file": shown}
+    offer: dict[str, Json] = {"name": name, "text": text, "file": path if is_path else name}
+    found[name] = offer
     folder = f"{path}.d"
     if os.path.isdir(folder):  # noqa: PTH112
         names = sorted(n for n in os.listdir(folder) if n.endswith(".conf") and n[0] != ".")  # noqa: PTH208
@@ -68,7 +73,9 @@ def _offer(name: str, path: str, *, shown: str) -> Json:
     if name.rpartition(".")[2] in QUADLET_SUFFIXES:
         directory = path.rpartition("/")[0]
         offer["files"] = [{"name": n, "text": _read(f"{directory}/{n}")} for n in _named(text, directory)]
-    return offer
+        for other in dict.fromkeys(_QUADLET.findall(text)):
+            if other not in found and os.path.isfile(f"{directory}/{other}"):  # noqa: PTH113
+                _offer(other, f"{directory}/{other}", found, is_path=is_path)
 
 
 def _named(text: str, directory: str) -> list[str]:

@@ -30,7 +30,7 @@ def companions_to_load(
         record = record_of(todo.pop())
         if record is None:
             continue
-        for name in _companions(record):
+        for name in companions_named(record):
             companion = record_of(name)
             if companion is None or name in seen:
                 continue
@@ -41,7 +41,8 @@ def companions_to_load(
     return changed
 
 
-def _companions(record: UnitRecord) -> tuple[str, ...]:
+def companions_named(record: UnitRecord) -> tuple[str, ...]:
+    """The Quadlet files that a record's text names; none for other units and what cannot be read."""
     try:
         if not parse_name(record.name).is_quadlet:
             return ()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.entry.rest.codec import RequestError
-from skerry.entry.rest.companions import companions_to_load
+from skerry.entry.rest.companions import companions_named, companions_to_load
 from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import UnitName, parse_name
@@ -127,6 +127,7 @@ def plan(order: Order, now: Snapshot) -> Plan:
         raise _missing(planner)
     if planner.refused:
         raise RequestError(409, "refused", "\n".join(planner.refused))
+    _bring_companions(planner, offers)
     if order.verb in {Verb.LOAD, Verb.START}:
         planner.changes |= companions_to_load(planner.reach, planner.record)
     return Plan(planner.changes, tuple(planner.reach), tuple(planner.warnings), tuple(planner.checked))
@@ -192,6 +193,20 @@ def _create(planner: _Planner, name: UnitName, offer: Offer) -> None:
     record = make_record(name.full, offer)
     planner.changes[name.full] = record
     _want(planner, record)
+
+
+def _bring_companions(planner: _Planner, offers: Mapping[str, Offer]) -> None:
+    """Store what the Quadlet files under way name, where their author has it at hand and we have not."""
+    todo = [record for record in planner.changes.values() if record is not None]
+    while todo:
+        for name in companions_named(todo.pop()):
+            if name in offers and name not in planner.now.units and name not in planner.changes:
+                record = make_record(name, offers[name])
+                planner.checked.append(offers[name])
+                planner.changes[name] = record
+                todo.append(record)
+                if planner.order.verb is Verb.SUBMIT:
+                    planner.reach.append(name)
 
 
 def _keep_or_replace(planner: _Planner, record: UnitRecord, offer: Offer | None) -> None:

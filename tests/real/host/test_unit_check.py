@@ -71,6 +71,11 @@ def test_a_quadlet_is_accepted() -> None:
 
 
 @needs_podman
+def test_an_empty_section_is_a_quadlet() -> None:
+    assert check_unit("a.volume", "[Volume]\n") == []
+
+
+@needs_podman
 def test_every_unknown_key_is_told_at_once_with_what_was_meant() -> None:
     text = "[Container]\nImage=quay.io/x/y:1\nVolum=/a:/b\nPublishPorts=80:80\n"
     problems = check_unit("a.container", text)

@@ -146,7 +146,9 @@ class CarryOut:
         try:
             await self._services.start(wanted.service)
         except NoSuchUnitError as error:
-            if wanted.placement.name.is_quadlet and wanted.service in error.message:
+            if wanted.service not in error.message:
+                raise  # it is another that lacks, one that this requires
+            if wanted.placement.name.is_quadlet:
                 raise NoSuchUnitError(
                     f"Podman's generator made no {wanted.service} of {wanted.name}",
                     hint=_what_may_lack(wanted),

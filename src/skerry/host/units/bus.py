@@ -47,6 +47,16 @@ _MATCHES = (
 )
 _NO_SUCH_UNIT = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.FileNotFound")
 
+_IN_WORDS = {
+    "StartUnit": "start it",
+    "StopUnit": "stop it",
+    "EnableUnitFiles": "enable it",
+    "DisableUnitFiles": "disable it",
+    "ResetFailedUnit": "reset it",
+    "Reload": "reload",
+    "ListUnitsByNames": "list units",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -160,8 +170,10 @@ class ManagerBus:
             raise ServiceManagerError(f"the bus went away during {member}")
         if reply.message_type is MessageType.ERROR:
             said = reply.body[0] if reply.body else "no reason given"
-            kind = NoSuchUnitError if reply.error_name in _NO_SUCH_UNIT else ServiceManagerError
-            raise kind(f"systemd refuses {member}: {said} ({reply.error_name})")
+            refused = f"systemd refuses to {_IN_WORDS.get(member, member)}: {said}"
+            if reply.error_name in _NO_SUCH_UNIT:
+                raise NoSuchUnitError(refused)
+            raise ServiceManagerError(f"{refused} ({reply.error_name})")
         return list(reply.body)
 
     def _received(self, message: Message) -> None:

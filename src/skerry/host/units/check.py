@@ -53,7 +53,7 @@ def check_unit(
         unit = parse_unit(text, file)
     except UnitFileError as error:
         return [*error.problems, *problems]
-    if not unit.options:
+    if not unit.sections or not (unit.options or unit_name.is_quadlet):
         return [Problem(file, None, "the unit is empty"), *problems]
     problems.extend(requirements(unit, unit_name)[1])
     if unit_name.is_quadlet:

@@ -170,7 +170,9 @@ class _Check:
         with tempfile.TemporaryDirectory(prefix="skerry-quadlet-") as folder:
             for file, text in self.companions.items():
                 (Path(folder) / parse_name(file).full).write_text(text)
-            (Path(folder) / self.name.full).write_text(serialise(self.options))
+            # An empty section, as of a plain [Volume], is not among the options.
+            empty = "".join(f"[{s}]\n" for s in dict.fromkeys(s for s, _ in self.unit.sections))
+            (Path(folder) / self.name.full).write_text(f"{empty}\n{serialise(self.options)}")
             argv = [str(program), "-dryrun"]
             try:
                 done = run(argv, timeout_s=DEADLINE_S, env={"QUADLET_UNIT_DIRS": folder})

@@ -81,7 +81,9 @@ def _do(step: AnyStep, target: Target) -> None:
         case AddUser():
             target.start(["useradd", *prefix, *step.options, step.name], None)
         case SetPassword():
-            target.start(["chpasswd", *prefix, "--encrypted"], f"{step.user}:{step.hash}\n".encode())
+            # Debian 12's knows no --prefix yet, and with --encrypted it needs nothing of the tree.
+            root = [] if target.live else ["--root", str(target.root)]
+            target.start(["chpasswd", *root, "--encrypted"], f"{step.user}:{step.hash}\n".encode())
         case SetKeys():
             _set_keys(step, target)
         case WriteFile():
@@ -93,9 +95,9 @@ def _do(step: AnyStep, target: Target) -> None:
             place.unlink(missing_ok=True)
             sync_directory(place.parent)
         case EnableUnit():
-            root = [] if target.live else [f"--root={target.root}"]
+            tree = [] if target.live else [f"--root={target.root}"]
             runtime = ["--runtime"] if step.runtime else []
-            target.start(["systemctl", *root, "--quiet", "--no-reload", *runtime, "enable", step.name], None)
+            target.start(["systemctl", *tree, "--quiet", "--no-reload", *runtime, "enable", step.name], None)
         case ReloadManager() if target.live:
             target.start(["systemctl", "daemon-reload"], None)
         case CommandUnit() if target.live:

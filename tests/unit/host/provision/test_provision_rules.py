@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import tomllib
 from pathlib import Path
 
@@ -345,3 +346,15 @@ def test_mirrors_of_one_registry_are_tried_in_order() -> None:
 def test_documents_as_people_write_them_are_read_without_errors(name: str, warnings: int) -> None:
     _, problems = read_config((DOCUMENTS / name).read_bytes(), name)
     assert [p.severity for p in problems] == [Severity.WARNING] * warnings
+
+
+def test_the_documents_of_the_reference_and_the_guide_are_clean() -> None:
+    pages = [
+        DOCUMENTS.parents[2] / "docs" / page
+        for page in ("reference/cloud-config.md", "guide/provisioning.md")
+    ]
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        text = block.replace("AAAA…", KEY.split()[1]).removeprefix("#cloud-config\n")
+        assert read(text)[1] == ()

@@ -210,10 +210,8 @@ def _path(table: Mapping, where: str, problems: Problems) -> str | None:
         problems.error(line, f"the path {path!r} must not contain `..`", where=place)
     elif path.endswith("/"):
         problems.error(line, f"the path {path!r} names a directory", where=place)
-    elif parts[1] in _READ_ONLY:
-        hint = "write below /etc, /var or /opt"
-        if parts[1:3] == ("usr", "local"):
-            hint = "write below /etc, /var or /opt; programs are best run in containers"
+    elif parts[1] in _READ_ONLY and parts[1:3] != ("usr", "local"):  # that is a link to /var/usrlocal
+        hint = "write below /etc, /var, /opt or /usr/local"
         problems.error(line, f"{path} lies in the read-only /usr", hint, where=place)
     elif parts[1] in _NOT_FILES:
         hint = (

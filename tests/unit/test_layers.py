@@ -3,7 +3,8 @@
 The five layers stand in the order of the alphabet, and each may import only those after it. The same holds
 among the folders inside a layer, but for `entry/<module>.py` and the like: a module beside the folders
 counts as a folder of its name. `skerry_lab` stands on top, yet sees of `entry` only the REST client, and
-only functions of `entry.cli` may reach up to it. Imports under TYPE_CHECKING count: they are design too.
+only `entry.cli` may reach up to it, and not when it is imported. Imports under TYPE_CHECKING count, too:
+they are design.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Import:
 
     name: str
     line: int
-    inside_function: bool
+    lazy: bool  # inside a function or under TYPE_CHECKING: not when the module is imported
 
 
 def imports_of(module: str, source: str, *, is_package: bool = False) -> list[Import]:
@@ -36,19 +37,23 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> list[Im
     package = module if is_package else module.rpartition(".")[0]
     found: list[Import] = []
 
-    def walk(node: ast.AST, *, inside_function: bool) -> None:
+    def walk(node: ast.AST, *, lazy: bool) -> None:
         if isinstance(node, ast.Import):
-            found.extend(Import(alias.name, node.lineno, inside_function) for alias in node.names)
+            found.extend(Import(alias.name, node.lineno, lazy) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parent = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parent, *([node.module] if node.module else [])])
-            found.extend(Import(f"{base}.{alias.name}", node.lineno, inside_function) for alias in node.names)
-        inside = inside_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            found.extend(Import(f"{base}.{alias.name}", node.lineno, lazy) for alias in node.names)
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_for_types(node)
         for child in ast.iter_child_nodes(node):
-            walk(child, inside_function=inside)
+            walk(child, lazy=lazy)
 
-    walk(ast.parse(source), inside_function=False)
+    walk(ast.parse(source), lazy=False)
     return found
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def why_not(module: str, seen: Import) -> str | None:
@@ -56,9 +61,9 @@ def why_not(module: str, seen: Import) -> str | None:
     importer, imported = module.split("."), seen.name.split(".")
     if imported[0] == LAB:
         in_cli = importer[:3] == ["skerry", "entry", "cli"]
-        if importer[0] == LAB or (in_cli and seen.inside_function):
+        if importer[0] == LAB or (in_cli and seen.lazy):
             return None
-        return "the lab stands on top: only functions of entry.cli reach up to it"
+        return "the lab stands on top: only entry.cli reaches up to it, in its functions"
     if imported[0] != "skerry" or len(imported) < 2 or imported[1] not in LAYERS:
         return None
     if importer[0] == LAB:
@@ -128,6 +133,7 @@ DOWN = [
     ("skerry.kit.files", "from skerry.kit.errors import SkerryError"),
     ("skerry.kit.files", "import os, skerry"),
     ("skerry.entry.cli.lab", "def up():\n    import skerry_lab.node"),
+    ("skerry.entry.cli.lab", "if TYPE_CHECKING:\n    from skerry_lab.node import Node"),
     ("skerry_lab.node", "from skerry.image.compose import disk"),
     ("skerry_lab.node", "from skerry.entry.rest.client import Client"),
     ("skerry_lab.node", "from skerry_lab import registry"),
@@ -145,6 +151,7 @@ UP = [
     ("skerry.fleet.store.sqlite", "from ..keys import tree"),
     ("skerry.entry.rest.app", "from skerry.entry.daemon import main"),
     ("skerry.entry.cli.lab", "import skerry_lab.node"),
+    ("skerry.entry.cli.lab", "if terminal:\n    import skerry_lab.node"),
     ("skerry.host.units.name", "def late():\n    import skerry_lab"),
     ("skerry_lab.node", "from skerry.entry.cli import main"),
     ("skerry_lab.node", "from skerry.entry.rest import app"),

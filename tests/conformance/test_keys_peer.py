@@ -323,7 +323,7 @@ EXPIRIES: list[tuple[list[Request], str, str]] = [
         [
             ("PUT", "/ed", "dir=true&ttl=1"),
             ("PUT", "/ed/in/deep", "value=1"),
-            ("PUT", "/ed/own", "value=1&ttl=50"),
+            ("PUT", "/ed/other", "value=1"),
         ],
         "/ed/in",
         "&recursive=true",

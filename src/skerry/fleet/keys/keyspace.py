@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skerry.fleet.keys.change import Change, Scene, Step, decide, found, lease_above, target
+from skerry.fleet.keys.change import Change, Kind, Scene, Step, decide, found, lease_above, target
 from skerry.fleet.keys.errors import Code, KeysError
 from skerry.fleet.keys.history import concerns, happenings
 from skerry.fleet.keys.nodes import (
@@ -128,7 +128,7 @@ class Keyspace:
             raise _cleared(error, after, await self.index()) from error
 
     async def _scene(self, change: Change) -> Scene:
-        last = await self._store.get(LAST)
+        last = await self._store.get(LAST) if _minds_others(change) else None
         index = await self.index() if change.in_order else 0
         scene = await self._look(change.path, target(change, index), last=last)
         return dataclasses.replace(scene, index=index) if change.in_order else scene
@@ -172,6 +172,11 @@ class Keyspace:
 def _event(change: Change, step: Step, revision: int) -> Event:
     node = dataclasses.replace(step.node, created=step.node.created or revision, modified=revision)
     return Event(change.kind.value, Shown(node), step.previous, revision)
+
+
+def _minds_others(change: Change) -> bool:
+    """Whether the step may depend on changes elsewhere: in a directory's entries, or in the order of names."""
+    return change.in_order or change.kind in (Kind.UPDATE, Kind.DELETE)
 
 
 def _cleared(error: CompactedError, after: int, index: int) -> KeysError:

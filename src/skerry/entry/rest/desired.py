@@ -16,7 +16,7 @@ from skerry.entry.rest.snapshot import Snapshot, stored_unit, take_snapshot
 from skerry.entry.rest.verbs import Offer, Order, Plan, plan
 from skerry.fleet.agent.record import UnitRecord, unit_key
 from skerry.fleet.store.interface import Compare, Delete, Field, Put, Relation, absent
-from skerry.host.units.check import refuse
+from skerry.host.units.check import check_files, refuse
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import parse_name
 
@@ -101,7 +101,8 @@ class Desired:
             file = offer.file or None
             return self._check(offer.name, offer.text, companions, file=file, drop_ins=drop_ins)
 
-        return tuple(await asyncio.to_thread(run))
+        beside_it = check_files(offer.name, [(f.name, f.text) for f in offer.files])
+        return (*beside_it, *await asyncio.to_thread(run))
 
     async def put(self, record: UnitRecord, stored: Stored | None) -> bool:
         """Write one record if nobody touched it since `stored` was read; whether it was written."""

@@ -6,11 +6,10 @@ systemd's or Podman's own opinion. Programs run, so call this from a thread wher
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from skerry.host.units.errors import UnitFileError, UnitNameError, UnitRefusedError
-from skerry.host.units.name import UnitName, parse_name
+from skerry.host.units.name import QUADLET_SUFFIXES, UnitName, is_file_name, parse_name
 from skerry.host.units.quadlet import verify_quadlet
 from skerry.host.units.requirements import requirements
 from skerry.host.units.unit_file import parse_unit
@@ -84,7 +83,15 @@ def _check_drop_ins(name: UnitName, drop_ins: Iterable[tuple[str, str]]) -> list
     return problems
 
 
-def is_file_name(text: str) -> bool:
-    """A plain name that stays in its directory: no slash, no leading dot, of bearable length."""
-    plain = PurePosixPath(text).name == text and not text.startswith(".") and "\0" not in text
-    return plain and 0 < len(text.encode()) <= 255
+def check_files(name: str, files: Iterable[tuple[str, str]]) -> list[Problem]:
+    """The files beside a Quadlet file, as (file name, text): plain names, and no units themselves."""
+    problems = []
+    for file, _ in files:
+        if not name.endswith(tuple(f".{suffix}" for suffix in QUADLET_SUFFIXES)):
+            problems.append(Problem(name, None, f"only Quadlet files have files beside them, not {name}"))
+        elif not is_file_name(file):
+            problems.append(Problem(name, None, f"{file!r} is not a plain file name"))
+        elif file.endswith(tuple(f".{suffix}" for suffix in QUADLET_SUFFIXES)):
+            message = f"{file} is a unit of its own"
+            problems.append(Problem(name, None, message, f"submit {file} as a unit"))
+    return problems

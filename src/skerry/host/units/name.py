@@ -134,3 +134,9 @@ def generated_service(name: UnitName, service_name: str | None = None) -> str:
         service_name.removesuffix("@") if service_name else name.prefix + _QUADLET_TAILS.get(name.suffix, "")
     )
     return f"{base}{at}.service"
+
+
+def is_file_name(text: str) -> bool:
+    """A plain name that stays in its directory: no slash, no leading dot, of bearable length."""
+    plain = not text.startswith(".") and "/" not in text and "\0" not in text
+    return plain and 0 < len(text.encode()) <= LONGEST

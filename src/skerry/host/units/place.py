@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from skerry.host.units.errors import UnitNotOursError
-from skerry.host.units.name import UnitName, parse_name
+from skerry.host.units.errors import UnitNameError, UnitNotOursError
+from skerry.host.units.name import UnitName, is_file_name, parse_name
 from skerry.host.units.quadlet import service_of
 from skerry.host.units.unit_file import UnitFile, parse_unit
 
@@ -80,15 +80,22 @@ class Placement:
 def placement(
     name: UnitName, text: str, drop_ins: Iterable[tuple[str, str]] = (), files: Iterable[tuple[str, str]] = ()
 ) -> Placement:
-    """What stands where; `drop_ins` and `files` are (file name, text). Raises UnitFileError."""
+    """What stands where; `drop_ins` and `files` are (file name, text).
+
+    Raises UnitFileError, and UnitNameError for a file name that would lead out of the directory.
+    """
     unit = parse_unit(text, name.full)
     directory = QUADLET_DIRECTORY if name.is_quadlet else SYSTEMD_DIRECTORY
+    drop_ins, files = sorted(drop_ins), sorted(files)
+    for file, _ in (*drop_ins, *files):
+        if not is_file_name(file):
+            raise UnitNameError(f"{file!r}, of {name}, is not a plain file name")
     placed = [PlacedFile(directory / name.full, text)]
     parsed = [unit]
-    for drop_in, content in sorted(drop_ins):
+    for drop_in, content in drop_ins:
         placed.append(PlacedFile(directory / f"{name.full}.d" / drop_in, content))
         parsed.append(parse_unit(content, f"{name.full}.d/{drop_in}"))
-    placed.extend(PlacedFile(directory / file, content) for file, content in sorted(files))
+    placed.extend(PlacedFile(directory / file, content) for file, content in files)
     return Placement(
         name=name,
         service=service_of(name, unit),

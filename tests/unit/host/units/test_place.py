@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from skerry.host.units.errors import UnitNotOursError
+from skerry.host.units.errors import UnitNameError, UnitNotOursError
 from skerry.host.units.name import parse_name
 from skerry.host.units.place import Placement, placement
 from skerry.host.units.placed import Marker, PlacedUnits, Stage
@@ -85,6 +85,14 @@ def test_units_of_the_host_are_neither_touched_nor_hidden(
         PlacedUnits(tmp_path).place(p, marker(p))
     assert path.read_text() == "the host's"
     assert PlacedUnits(tmp_path).read() == {}
+
+
+@pytest.mark.parametrize("file", ["../../../etc/shadow", "/etc/shadow", ".hidden", "a/b.conf"])
+def test_no_file_name_leads_out_of_the_directory(file: str) -> None:
+    with pytest.raises(UnitNameError):
+        placed("web.service", drop_ins=[(file, TEXT)])
+    with pytest.raises(UnitNameError):
+        placed("web.kube", "[Kube]\nYaml=x\n", files=[(file, TEXT)])
 
 
 def test_parts_of_systemd_are_refused(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.host.units.check import check_unit, is_file_name, refuse
+from skerry.host.units.check import check_files, check_unit, refuse
 from skerry.host.units.errors import UnitRefusedError
-from skerry.host.units.name import parse_name
+from skerry.host.units.name import is_file_name, parse_name
 from skerry.host.units.quadlet import companions_of, service_of
 from skerry.host.units.unit_file import parse_unit
 from skerry.host.units.verify import read_messages
@@ -140,3 +140,18 @@ def test_warnings_refuse_nothing() -> None:
 )
 def test_file_names(name: str, *, plain: bool) -> None:
     assert is_file_name(name) is plain
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("a.container", "a.env", None),
+        ("a.kube", "../../etc/passwd", "not a plain file name"),
+        ("a.container", "b.volume", "is a unit of its own"),
+        ("a.service", "a.env", "only Quadlet files"),
+    ],
+)
+def test_files_beside_a_quadlet(name: str, file: str, said: str | None) -> None:
+    problems = check_files(name, [(file, "")])
+    assert [said in p.message for p in problems if said] == ([True] if said else [])
+    assert bool(problems) is bool(said)

@@ -1,0 +1,72 @@
+"""Virtual machines that boot the very disk.
+
+One is booted once and kept as a snapshot, from which tests start.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from node_watch import keep, watch
+from skerry_lab.lab import Lab
+from skerry_lab.node import Node, NodeImage, NodeSpec
+from skerry_lab.qemu import QemuNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from skerry_lab.journal import Allowed
+
+GOLDEN = "golden"
+BOOT_TIMEOUT_S = 300
+
+
+@pytest.fixture(scope="session")
+def make_machine(lab: Lab, node_image: NodeImage) -> Callable[[NodeSpec], QemuNode]:
+    """Makes a machine of one's own, switched off."""
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("QEMU is not installed (package qemu-system-x86)")
+
+    def make(spec: NodeSpec) -> QemuNode:
+        made = lab.add(spec, "qemu", node_image)
+        assert isinstance(made, QemuNode)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def golden(make_machine: Callable[[NodeSpec], QemuNode], logs_directory: Path) -> Iterator[QemuNode]:
+    """The machine that was booted once, with an empty document."""
+    made = make_machine(NodeSpec("golden"))
+    made.start()
+    try:
+        made.wait_ready(timeout_s=BOOT_TIMEOUT_S)
+    except Exception:
+        keep("vm/golden", made, logs_directory)
+        raise
+    made.snapshot(GOLDEN)
+    yield made
+    made.kill_power()
+
+
+@pytest.fixture
+def machine(golden: QemuNode) -> QemuNode:
+    """That machine, as it was right after its first boot."""
+    golden.restore(GOLDEN)
+    return golden
+
+
+@pytest.fixture(autouse=True)
+def expected_errors(request: pytest.FixtureRequest, logs_directory: Path) -> Iterator[list[Allowed]]:
+    """Watches the journal of `machine` where the test uses it; a test adds the errors that it provokes."""
+    if "machine" not in request.fixturenames:
+        yield []
+        return
+    node: Node = request.getfixturevalue("machine")
+    with watch(request, node, logs_directory) as expected:
+        yield expected

@@ -66,9 +66,9 @@ def _provision(*, network: bool) -> None:
         machine_addresses=machine_addresses,
     )
     report = apply(found, around, notes)
-    write_report(report)
     for level, line in journal_lines(report):
         say(level, line)
+    write_report(report)
     if lines := console_lines(report):
         tell_console(lines)
 

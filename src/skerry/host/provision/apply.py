@@ -73,15 +73,12 @@ def prepare(found: Found, around: Surroundings) -> Prepared:
 def apply(found: Found, around: Surroundings, notes: Iterable[str] = ()) -> Report:
     """Carry out what the document asks for, as far as it goes, and record it."""
     prepared = prepare(found, around)
-    root = around.target.root
-    directory = state_directory(root)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     outcomes = tuple(_carry_out(step, around.target) for step in prepared.steps)
-    if around.stage is Stage.EARLY and found.source != "kept":
-        _keep(found, around)
-    failed = frozenset(o.what for o in outcomes if not o.done)
-    applied = Applied(prepared.sha256, prepared.boot_id, failed)
-    write_applied(applied, around.stage, root)
+    notes = [*notes]
+    try:
+        _record(found, prepared, outcomes, around)
+    except OSError as error:
+        notes.append(f"what was done could not be recorded, and is done again: {error}")
     return Report(
         result=_result(prepared, outcomes),
         stage=str(around.stage),
@@ -101,7 +98,20 @@ def _carry_out(step: AnyStep, target: Target) -> Outcome:
     except StepError as error:
         message = error.message if error.hint is None else f"{error.message} ({error.hint})"
         return Outcome(step.what, step.why, step.line, done=False, message=message)
+    except Exception as error:  # our own fault, which the steps after it are not to suffer from
+        message = f"could not {step.what}, by a fault in Skerry: {type(error).__name__}"
+        return Outcome(step.what, step.why, step.line, done=False, message=message)
     return Outcome(step.what, step.why, step.line, done=True)
+
+
+def _record(found: Found, prepared: Prepared, outcomes: tuple[Outcome, ...], around: Surroundings) -> None:
+    directory = state_directory(around.target.root)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if around.stage is Stage.EARLY and found.source != "kept":
+        _keep(found, around)
+    failed = frozenset(o.what for o in outcomes if not o.done)
+    applied = Applied(prepared.sha256, prepared.boot_id, failed)
+    write_applied(applied, around.stage, around.target.root)
 
 
 def _keep(found: Found, around: Surroundings) -> None:

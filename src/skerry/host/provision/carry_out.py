@@ -136,7 +136,7 @@ def _owner(owner: str, target: Target) -> tuple[int, int]:
 
 
 def _entry(path: str, name: str, kind: str, target: Target) -> list[str]:
-    rows = (line.split(":") for line in target.path(path).read_text().splitlines())
+    rows = (line.split(":") for line in target.path(path).read_text(errors="replace").splitlines())
     found = next((row for row in rows if row[0] == name), None)
     if found is None:
         raise StepError(f"there is no {kind} {name}", hint=f"a {kind} of the document is made before files")

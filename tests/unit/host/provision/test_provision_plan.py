@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fakes.host_programs import FakePrograms, bare_tree
 from skerry.host.provision.apply import Surroundings, apply, prepare
 from skerry.host.provision.carry_out import Target, carry_out
 from skerry.host.provision.config import CloudConfig
 from skerry.host.provision.errors import StepError
+from skerry.host.provision.keys import FILE_KEYS, SKERRY_KEYS, TOP_KEYS, UNIT_KEYS, USER_KEYS
 from skerry.host.provision.machine import Applied, Machine
 from skerry.host.provision.plan import Occasion, Stage, occasion, plan
 from skerry.host.provision.report import read_applied, write_applied
@@ -358,6 +363,31 @@ def test_no_secret_reaches_the_report(host: Host) -> None:
     host.programs.fail = frozenset({"chpasswd"})
     shown = json.dumps(asdict(host.apply(text)))
     assert not any(secret in shown for secret in ("$6$", "AAAA", "secret"))
+
+
+TEXTS = st.sampled_from(
+    ["", "a", "bob", "core", "root", "/etc/x", "/run/a/b", "/etc/passwd", "a.service", "x.network"]
+)
+WORDS = TEXTS | st.sampled_from(
+    ["a@.service", "b.container", "0644", "start", "localhost", KEY, "[Service]", "$private_ipv4"]
+)
+KEYS = sorted({*TOP_KEYS, *USER_KEYS, *FILE_KEYS, *UNIT_KEYS, *SKERRY_KEYS, "prefix", "mirror"})
+LEAVES = st.booleans() | st.integers(0, 9999) | WORDS
+TABLE = st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(LEAVES, max_size=2), max_size=6)
+LISTS = st.sampled_from(["users", "write_files", "units"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TABLE, st.dictionaries(LISTS, st.lists(TABLE, max_size=3), max_size=3), st.sampled_from(Stage))
+def test_no_document_crashes_a_host_and_the_second_run_is_empty(
+    tmp_path: Path, top: dict[str, object], lists: dict[str, object], stage: Stage
+) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
+        host = new_host(Path(directory) / "machine")
+        text = "#cloud-config\n" + yaml.safe_dump({**top, **lists})
+        report = host.apply(text, stage)
+        assert not any("by a fault in Skerry" in (step.message or "") for step in report.steps)
+        assert host.steps(text, stage) == []
 
 
 def test_occasions() -> None:

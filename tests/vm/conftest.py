@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node_watch import keep, watch
-from skerry_lab.lab import Lab
-from skerry_lab.node import Node, NodeImage, NodeSpec
+from skerry_lab.node import NodeSpec
 from skerry_lab.qemu import QemuNode
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skerry_lab.journal import Allowed
+    from skerry_lab.lab import Lab
+    from skerry_lab.node import Node, NodeImage
 
 GOLDEN = "golden"
 BOOT_TIMEOUT_S = 300

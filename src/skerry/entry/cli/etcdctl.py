@@ -7,10 +7,9 @@ imports little and prints no more than etcdctl did.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
 from skerry.entry.cli.etcdctl_arguments import (
     COMMANDS,
@@ -22,110 +21,26 @@ from skerry.entry.cli.etcdctl_arguments import (
     parse_globals,
     usage,
 )
-from skerry.kit.http import DEFAULT_SOCKET, Client, HttpError, encode_query, quote
+from skerry.entry.cli.etcdctl_output import FORMATS, json_text, show, show_unless_directory
+from skerry.entry.cli.etcdctl_session import (
+    MISUSED,
+    NO_CONNECTION,
+    NO_TOPIC,
+    REFUSED,
+    Document,
+    Refusal,
+    Reply,
+    Session,
+)
+from skerry.kit.http import DEFAULT_SOCKET, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from skerry.kit.http import Answer, Json
 
-DONE, MISUSED, NO_CONNECTION, NO_TOPIC, REFUSED = 0, 1, 2, 3, 4
+DONE = 0
 DEFAULT_TIMEOUT_S = 5.0
-WAIT_TIMEOUT_S = 3600.0
-"""Longer than the server lets a watch wait; an empty answer is asked again."""
-
 VARIABLES = ("ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS")
-FORM = "application/x-www-form-urlencoded"
-Document: TypeAlias = "dict[str, Json]"
-
-
-class Refusal(Exception):  # noqa: N818 - not all of them are errors of ours
-    """What goes to stderr before the exit with `status`."""
-
-    def __init__(self, text: str, status: int) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class Reply(NamedTuple):
-    """An event as the server told it, and where the server stood."""
-
-    event: Document
-    stood_at: int
-
-    @property
-    def node(self) -> Document:
-        node = self.event.get("node")
-        return node if isinstance(node, dict) else {}
-
-    @property
-    def previous(self) -> Document | None:
-        node = self.event.get("prevNode")
-        return node if isinstance(node, dict) else None
-
-
-class Session(NamedTuple):
-    """One command: what it was given, and the servers to ask, in order."""
-
-    parsed: Parsed
-    output: str
-    servers: tuple[str, ...]
-    timeout_s: float
-    no_connection: int
-
-    def key(self) -> str:
-        if not self.parsed.arguments:
-            raise Refusal("Error:  key required", MISUSED)
-        return self.parsed.arguments[0]
-
-    def value(self) -> str:
-        if len(self.parsed.arguments) > 1:
-            return self.parsed.arguments[1]
-        value = sys.stdin.read()
-        if not value:
-            raise Refusal("Error:  value required", MISUSED)
-        return value
-
-    def ask(
-        self, method: str, key: str, query: dict[str, str], form: dict[str, str] | None = None
-    ) -> Reply | None:
-        """The server's event; None for an empty answer (a watch that waited long enough)."""
-        timeout_s = WAIT_TIMEOUT_S if "wait" in query else self.timeout_s
-        body = None if form is None else encode_query(form).encode()
-        path = "/v2/keys/" + "/".join(quote(part) for part in key.strip("/").split("/"))
-        answer = self._first_answer(method, path, {k: v for k, v in query.items() if v}, body, timeout_s)
-        if not answer.body and answer.status == 200:
-            return None
-        document = answer.json()
-        if not isinstance(document, dict):
-            raise Refusal(f"Error:  unexpected answer: {answer.text[:200]}", REFUSED)
-        if answer.status >= 400:
-            raise Refusal(f"Error:  {_refusal(document)}", REFUSED)
-        return Reply(document, int(answer.headers.get("x-etcd-index", "0")))
-
-    def told(self, method: str, key: str, query: dict[str, str], form: dict[str, str] | None = None) -> Reply:
-        """The same where an answer is never empty."""
-        reply = self.ask(method, key, query, form)
-        if reply is None:
-            raise Refusal("Error:  the server gave an empty answer", REFUSED)
-        return reply
-
-    def _first_answer(
-        self, method: str, path: str, query: dict[str, str], body: bytes | None, timeout_s: float
-    ) -> Answer:
-        failures: list[str] = []
-        for server in self.servers:
-            try:
-                return Client(server, timeout_s=timeout_s).request(
-                    method, path, query=query or None, body=body, content_type=FORM
-                )
-            except HttpError as error:
-                hint = f" ({error.hint})" if error.hint else ""
-                failures.append(f"error #{len(failures)}: {error.message}{hint}")
-        said = "\n".join(failures)
-        raise Refusal(
-            f"Error:  client: etcd cluster is unavailable or misconfigured; {said}", self.no_connection
-        )
 
 
 def main() -> NoReturn:
@@ -171,7 +86,7 @@ def _run(argv: Sequence[str]) -> int:
         print(command_usage(name))
         return DONE
     output = options.text("output") or "simple"
-    if output not in ("simple", "extended", "json"):
+    if output not in FORMATS:
         # Before anything is changed; etcdctl found out afterwards.
         raise Refusal(f"Unsupported output format: {output}", MISUSED)
     timeout = options.text("timeout") or options.text("total-timeout")
@@ -201,27 +116,27 @@ def _get(session: Session) -> None:
     reply = session.told("GET", session.key(), {})
     if reply.node.get("dir"):
         raise Refusal(f"{reply.node.get('key', '')}: is a directory", MISUSED)
-    _show(reply, session.output)
+    show(reply, session.output)
 
 
 def _set(session: Session) -> None:
     index = session.parsed.number("swap-with-index")
     query = {"prevValue": session.parsed.text("swap-with-value"), "prevIndex": str(index) if index else ""}
     key = session.key()
-    _show(session.told("PUT", key, query, {"value": session.value(), **_ttl(session)}), session.output)
+    show(session.told("PUT", key, query, {"value": session.value(), **_ttl(session)}), session.output)
 
 
 def _make(session: Session) -> None:
     key, form = session.key(), {"value": session.value(), **_ttl(session)}
     if session.parsed.on("in-order"):
-        _show(session.told("POST", key, {}, form), session.output)
+        show(session.told("POST", key, {}, form), session.output)
     else:
-        _show(session.told("PUT", key, {"prevExist": "false"}, form), session.output)
+        show(session.told("PUT", key, {"prevExist": "false"}, form), session.output)
 
 
 def _update(session: Session) -> None:
     key, form = session.key(), {"value": session.value(), **_ttl(session)}
-    _show(session.told("PUT", key, {"prevExist": "true"}, form), session.output)
+    show(session.told("PUT", key, {"prevExist": "true"}, form), session.output)
 
 
 def _remove(session: Session) -> None:
@@ -233,11 +148,11 @@ def _remove(session: Session) -> None:
         "prevValue": parsed.text("with-value"),
         "prevIndex": str(index) if index else "",
     }
-    _show_unless_directory(session.told("DELETE", session.key(), query), session.output)
+    show_unless_directory(session.told("DELETE", session.key(), query), session.output)
 
 
 def _remove_directory(session: Session) -> None:
-    _show_unless_directory(session.told("DELETE", session.key(), {"dir": "true"}), session.output)
+    show_unless_directory(session.told("DELETE", session.key(), {"dir": "true"}), session.output)
 
 
 def _directory(previous: str) -> Callable[[Session], None]:
@@ -245,7 +160,7 @@ def _directory(previous: str) -> Callable[[Session], None]:
 
     def act(session: Session) -> None:
         query = {"dir": "true", "prevExist": previous}
-        _show_unless_directory(session.told("PUT", session.key(), query, _ttl(session)), session.output)
+        show_unless_directory(session.told("PUT", session.key(), query, _ttl(session)), session.output)
 
     return act
 
@@ -255,7 +170,7 @@ def _list(session: Session) -> None:
     recursive = "true" if session.parsed.on("recursive") else ""
     reply = session.told("GET", key, {"recursive": recursive, "sorted": "true"})
     if session.output == "json":
-        print(_json(reply))
+        print(json_text(reply))
         return
     if not reply.node.get("dir"):
         print(reply.node.get("key", ""))
@@ -278,7 +193,7 @@ def _watch(session: Session) -> None:
             continue
         if session.parsed.on("recursive"):
             print(f"[{reply.event.get('action', '')}] {reply.node.get('key', '')}")
-        _show(reply, session.output)
+        show(reply, session.output)
         sys.stdout.flush()
         if not session.parsed.on("forever"):
             return
@@ -324,66 +239,6 @@ def _events(session: Session, key: str) -> Iterator[Reply]:
 def _ttl(session: Session) -> dict[str, str]:
     ttl_s = session.parsed.number("ttl")
     return {"ttl": str(ttl_s)} if ttl_s > 0 else {}
-
-
-def _show_unless_directory(reply: Reply, output: str) -> None:
-    if output == "json" or not reply.node.get("dir"):
-        _show(reply, output)
-
-
-def _show(reply: Reply, output: str) -> None:
-    """A key in the format that was asked for, to the letter of etcdctl."""
-    node, previous = reply.node, reply.previous
-    deleted = reply.event.get("action") == "delete"
-    before = (previous or {}).get("value", "")
-    if output == "json":
-        print(_json(reply))
-    elif output == "extended":
-        print(f"Key: {node.get('key', '')}")
-        print(f"Created-Index: {node.get('createdIndex', 0)}\nModified-Index: {node.get('modifiedIndex', 0)}")
-        if previous is not None:
-            print(f"PrevNode.Value: {before}")
-        print(f"TTL: {node.get('ttl', 0)}\nIndex: {reply.stood_at}")
-        if not deleted:
-            print(f"\n{node.get('value', '')}")
-    else:
-        print(f"PrevNode.Value: {before}" if deleted else node.get("value", ""))
-
-
-def _json(reply: Reply) -> str:
-    """The event as etcd's client library writes it: its own order, null for what is not there."""
-    event: Document = {
-        "action": reply.event.get("action", ""),
-        "node": _json_node(reply.node),
-        "prevNode": None if reply.previous is None else _json_node(reply.previous),
-    }
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _json_node(node: Document) -> Document:
-    nodes = node.get("nodes")
-    out: Document = {"key": node.get("key", "")}
-    if node.get("dir"):
-        out["dir"] = True
-    out["value"] = node.get("value", "")
-    below = (
-        [_json_node(child) for child in nodes if isinstance(child, dict)] if isinstance(nodes, list) else []
-    )
-    out["nodes"] = list(below) or None
-    out["createdIndex"] = node.get("createdIndex", 0)
-    out["modifiedIndex"] = node.get("modifiedIndex", 0)
-    out.update({name: node[name] for name in ("expiration", "ttl") if name in node})
-    return out
-
-
-def _refusal(document: Document) -> str:
-    """etcd's error in etcdctl's words; ours where it is one of ours."""
-    error = document.get("error")
-    if isinstance(error, dict):
-        return str(error.get("message", "the server refused"))
-    code, message = document.get("errorCode", 0), document.get("message", "")
-    return f"{code}: {message} ({document.get('cause', '')}) [{document.get('index', 0)}]"
 
 
 _ACTIONS: dict[str, Callable[[Session], None]] = {

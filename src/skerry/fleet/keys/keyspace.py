@@ -175,7 +175,7 @@ def _event(change: Change, step: Step, revision: int) -> Event:
 
 
 def _minds_others(change: Change) -> bool:
-    """Whether the step may depend on changes elsewhere: in a directory's entries, or in the order of names."""
+    """Whether the step may depend on changes elsewhere: the entries of a directory, the order of names."""
     return change.in_order or change.kind in (Kind.UPDATE, Kind.DELETE)
 
 

@@ -228,6 +228,30 @@ def test_a_full_disk_fails_the_change_and_nothing_else(tmp_path: Path) -> None:
     assert asyncio.run(story()) == (1, 2, [1, 2])
 
 
+def test_writers_at_once_share_commits(tmp_path: Path) -> None:
+    async def story() -> tuple[int, int]:
+        async with _open(tmp_path / "store.db") as store:
+            said: list[str] = []
+            store._writer._connection.set_trace_callback(said.append)
+            await asyncio.gather(*(store.transact((), [Put(f"{n}", b"")]) for n in range(300)))
+            return said.count("COMMIT"), (await store.list("")).revision
+
+    commits, revision = asyncio.run(story())
+    assert revision == 300
+    assert commits < 60
+
+
+def test_reading_alone_writes_nothing(tmp_path: Path) -> None:
+    async def story() -> list[str]:
+        async with _open(tmp_path / "store.db") as store:
+            said: list[str] = []
+            store._writer._connection.set_trace_callback(said.append)
+            await store.transact((), [Get("a")])
+            return [statement.split()[0] for statement in said]
+
+    assert asyncio.run(story()) == ["BEGIN", "SELECT", "COMMIT"]
+
+
 def test_commits_are_flushed_to_the_disk(tmp_path: Path) -> None:
     async def story() -> tuple[object, ...]:
         async with _open(tmp_path / "store.db") as store:

@@ -105,6 +105,7 @@ def _run(argv: Sequence[str]) -> int:
 def _servers(options: Parsed) -> tuple[str, ...]:
     named = [options.text("endpoints"), *(os.environ.get(name, "") for name in VARIABLES[:2])]
     named += [options.text("peers"), os.environ.get(VARIABLES[2], "")]
+    named.append(os.environ.get("SKERRY_API", ""))
     text = next((text for text in named if text), DEFAULT_SOCKET)
     return tuple(
         word if "://" in word or word.startswith(("/", "unix:")) else f"http://{word}"

@@ -51,3 +51,39 @@ def test_the_agent_lives_and_is_killed(node: Node, expected_errors: list[Allowed
     node.run(["podman", "pull", "--quiet", IMAGE], timeout_s=120)
     said = run_inside(node, "nodes/agent_cases.py", IMAGE)
     assert said.count("ok ") == 8
+
+
+CHECK = """\
+import sys
+from skerry.host.units.check import check_unit
+for problem in check_unit(sys.argv[1], sys.stdin.read()):
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.volume", "[Volume]\n", []),
+        ("a.service", "[Service]\nExecStart=/usr/bin/docker run x\n", []),
+        (
+            "a.service",
+            "[Service]\nType=simple\n",
+            ["a.service: error: Service has no ExecStart=, ExecStop=, or SuccessAction="],
+        ),
+        (
+            "a.container",
+            "[Container]\nImage=quay.io/x/y:1\nVolum=/a:/b\nVolume=d.volume:/d\n[Service]\nRestrt=no\n",
+            [
+                "a.container:3: error: Podman knows no Volum= in [Container] (did you mean Volume=?)",
+                "a.container:4: warning: d.volume is named here and not known yet (submit d.volume too)",
+                "a.container:6: warning: Unknown key 'Restrt' in section [Service], ignoring",
+            ],
+        ),
+    ],
+)
+def test_units_are_checked_by_the_programs_of_the_image(
+    node: Node, name: str, text: str, said: list[str]
+) -> None:
+    done = node.run([*PYTHON, "-c", CHECK, name], stdin=text.encode())
+    assert done.text.splitlines() == said

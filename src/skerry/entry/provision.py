@@ -62,7 +62,6 @@ def _provision(*, network: bool) -> None:
         return
     around = Surroundings(
         stage=Stage.NETWORK if network else Stage.EARLY,
-        environment=os.environ,
         machine_addresses=machine_addresses,
     )
     report = apply(found, around, notes)

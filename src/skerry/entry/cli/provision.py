@@ -75,7 +75,7 @@ def apply(file: str, *, root: Path | None, dry_run: bool) -> int:
     if os.geteuid() != 0 and not dry_run:
         raise SkerryError("only root may provision a machine", hint="use sudo, or see --dry-run")
     target = Target() if root is None else Target(root=root.absolute(), live=False)
-    around = Surroundings(target=target, environment=os.environ)
+    around = Surroundings(target=target)
     found = Found(f"the file {name}", data)
     if dry_run:
         prepared = prepare(found, around)

@@ -1,8 +1,8 @@
 """The variables of a cloud-config: $public_ipv4, $private_ipv4, $public_ipv6, $private_ipv6.
 
 They stand for addresses in the contents of units, drop-ins and of files without an `encoding`. Their
-values are COREOS_PUBLIC_IPV4 and so on from the environment (a cloud's agent writes /etc/environment),
-else the machine's own addresses, which are known only when its network is up. So what mentions a variable
+values are COREOS_PUBLIC_IPV4 and so on from /etc/environment, if somebody else wrote them there, else the
+machine's own addresses, which are known only when its network is up. So what mentions a variable
 whose value is not in the environment *waits*: it is left out of the early run and carried out by a second
 one after network-online.target. `\\$private_ipv4` is the text itself. As in CoreOS an address that the
 machine does not have becomes nothing.
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from skerry.host.provision.config import CloudConfig, Unit
 
 NAMES = ("public_ipv4", "private_ipv4", "public_ipv6", "private_ipv6")
+BLOCK_BEGIN = "# skerry: addresses of this machine begin; written anew when they change"
+BLOCK_END = "# skerry: addresses of this machine end"
 _VARIABLE = re.compile(rf"(\\?)\$({'|'.join(NAMES)})")
 _ENVIRONMENT = re.compile(rf"\bCOREOS_({'|'.join(name.upper() for name in NAMES)})\b")
 
@@ -32,9 +34,26 @@ def environment_name(name: str) -> str:
     return f"COREOS_{name.upper()}"
 
 
-def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the environment says of the addresses; an empty value counts as none."""
-    return {n: v for n in NAMES if (v := environment.get(environment_name(n), ""))}
+def from_environment(text: str) -> dict[str, str]:
+    """What /etc/environment says of the addresses, outside of our block; an empty value counts as none."""
+    pairs = (line.partition("=") for line in others_lines(text))
+    given = {name.strip(): value.strip().strip("\"'") for name, equals, value in pairs if equals}
+    return {n: v for n in NAMES if (v := given.get(environment_name(n), ""))}
+
+
+def others_lines(text: str) -> list[str]:
+    """The lines of /etc/environment that are not ours."""
+    lines = text.splitlines()
+    if BLOCK_BEGIN in lines and BLOCK_END in lines:
+        del lines[lines.index(BLOCK_BEGIN) : lines.index(BLOCK_END) + 1]
+    return lines
+
+
+def with_block(text: str, values: Mapping[str, str]) -> str:
+    """/etc/environment with our block: the addresses under CoreOS's names, where nobody else gives them."""
+    given = from_environment(text)
+    ours = [f"{environment_name(n)}={v}" for n, v in sorted(values.items()) if n not in given]
+    return "\n".join([*others_lines(text), BLOCK_BEGIN, *ours, BLOCK_END]) + "\n"
 
 
 def from_machine(addresses: Iterable[str]) -> dict[str, str]:
@@ -82,9 +101,9 @@ def missing(config: CloudConfig, values: Mapping[str, str]) -> dict[str, int]:
     return found
 
 
-def uses_any(config: CloudConfig) -> bool:
-    """Whether the document mentions an address at all; then /etc/environment holds them too."""
-    return any(mentioned(text) for _, text in _texts(config))
+def used(config: CloudConfig) -> frozenset[str]:
+    """The variables that the document uses anywhere; if any, /etc/environment holds them too."""
+    return frozenset().union(*(mentioned(text) for _, text in _texts(config)))
 
 
 def resolve(config: CloudConfig, early: Mapping[str, str], late: Mapping[str, str]) -> CloudConfig:

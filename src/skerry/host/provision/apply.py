@@ -12,8 +12,8 @@ from skerry.host.provision import addresses
 from skerry.host.provision.carry_out import Target, carry_out
 from skerry.host.provision.config import CloudConfig, Hostname
 from skerry.host.provision.errors import StepError
-from skerry.host.provision.machine import Applied, observe
-from skerry.host.provision.plan import READ_FILES, Stage, paths, plan
+from skerry.host.provision.machine import Applied, look, observe
+from skerry.host.provision.plan import ENVIRONMENT_FILE, READ_FILES, Stage, paths, plan
 from skerry.host.provision.reading import read_config
 from skerry.host.provision.report import Outcome, Report, read_applied, state_directory, write_applied
 from skerry.kit.errors import Problem, Severity
@@ -46,7 +46,6 @@ class Surroundings:
 
     target: Target = field(default_factory=Target)
     stage: Stage = Stage.EARLY
-    environment: Mapping[str, str] = field(default_factory=dict)
     machine_addresses: Callable[[], Iterable[str]] = tuple
     now: Callable[[], float] = time.time
 
@@ -56,15 +55,22 @@ def prepare(found: Found, around: Surroundings) -> Prepared:
     config, problems = read_config(found.data, FILE)
     if config.hostname is None and found.hostname is not None:
         config = _with_hostname(config, found.hostname)
-    early = addresses.from_environment(around.environment)
+    root, live = around.target.root, around.target.live
+    environment = look(root, ENVIRONMENT_FILE, with_text=True)
+    if ENVIRONMENT_FILE in {f.path for f in config.files}:
+        environment = None  # it is what this document made of the addresses of an earlier boot
+    early = addresses.from_environment((environment.text or "") if environment else "")
     late: dict[str, str] = {}
+    identity = found.data + (found.hostname or "").encode()
     if around.stage is Stage.NETWORK:
         late = addresses.from_machine(around.machine_addresses())
-        problems = tuple(_missing(config, {**late, **early}))  # the early run reported the others
+        values = {**late, **early}
+        problems = tuple(_missing(config, values))  # the early run reported the others
+        # With other addresses the same document says something else.
+        identity += repr([values.get(name) for name in sorted(addresses.used(config))]).encode()
     config = addresses.resolve(config, early, late)
-    sha256 = hashlib.sha256(found.data + (found.hostname or "").encode()).hexdigest()
+    sha256 = hashlib.sha256(identity).hexdigest()
     applied = read_applied(around.stage, around.target.root)
-    root, live = around.target.root, around.target.live
     machine = observe(config, paths(config), root, live=live, applied=applied, texts=READ_FILES)
     steps = plan(config, sha256, machine, around.stage, {**late, **early})
     return Prepared(config, sha256, machine.boot_id, problems, steps)

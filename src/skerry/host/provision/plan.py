@@ -117,7 +117,7 @@ def _steps(
     planner.files()
     if stage is Stage.EARLY:
         planner.settings()
-    elif values and ENVIRONMENT_FILE not in {f.path for f in config.files}:
+    elif values and config.waits and ENVIRONMENT_FILE not in {f.path for f in config.files}:
         planner.environment(values)
     planner.units()
     return tuple(planner.steps)
@@ -226,14 +226,9 @@ class _Planner:
             self.steps.append(CommandUnit(ours.ntp_line, why, "systemd-timesyncd.service", "try-restart"))
 
     def environment(self, values: Mapping[str, str]) -> None:
-        """The addresses under CoreOS's names; other lines stay."""
-        if not addresses.uses_any(self.config) and not self.config.waits:
-            return
-        names = {addresses.environment_name(name): value for name, value in values.items()}
-        before = _text(self.machine.files.get(ENVIRONMENT_FILE)).splitlines()
-        kept = [line for line in before if line.partition("=")[0] not in names]
-        lines = [*kept, *(f"{name}={value}" for name, value in sorted(names.items()))]
-        self._write(None, ENVIRONMENT_FILE, ("\n".join(lines) + "\n").encode())
+        """The addresses for units with EnvironmentFile=/etc/environment, as CoreOS had them."""
+        before = _text(self.machine.files.get(ENVIRONMENT_FILE))
+        self._write(None, ENVIRONMENT_FILE, addresses.with_block(before, values).encode())
 
     def _write(self, line: int | None, path: str, data: bytes, *, mode: int = 0o644) -> None:
         state = self.machine.files.get(path)

@@ -25,8 +25,6 @@ from skerry.host.provision.report import read_applied, write_applied
 from skerry.host.provision.sources import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from skerry.host.provision.report import Report
     from skerry.host.provision.steps import AnyStep
 
@@ -41,13 +39,12 @@ class Host:
 
     root: Path
     programs: FakePrograms
-    environment: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ("10.0.0.5", "2001:db8::5")
     names: list[str] = field(default_factory=list)
 
     def around(self, stage: Stage = Stage.EARLY) -> Surroundings:
         target = Target(self.root, live=True, start=self.programs, set_hostname=self.names.append)
-        return Surroundings(target, stage, self.environment, lambda: self.addresses, lambda: 0.0)
+        return Surroundings(target, stage, lambda: self.addresses, lambda: 0.0)
 
     def apply(self, text: str | bytes, stage: Stage = Stage.EARLY) -> Report:
         return apply(found(text), self.around(stage))
@@ -330,9 +327,24 @@ def test_what_needs_an_address_waits_for_the_network(host: Host) -> None:
 
 
 def test_what_the_environment_says_does_not_wait(host: Host) -> None:
-    host.environment = {"COREOS_PRIVATE_IPV4": "192.0.2.1", "COREOS_PUBLIC_IPV6": "2001:db8::1"}
+    given = 'COREOS_PRIVATE_IPV4="192.0.2.1"\nCOREOS_PUBLIC_IPV6=2001:db8::1\n'
+    (host.root / "etc/environment").write_text(given)
     host.apply(WAITING)
     assert host.read("/etc/later") == "at 192.0.2.1, $private_ipv4"
+    assert host.read("/etc/environment") == given
+
+
+def test_when_an_address_changes_what_uses_it_is_written_anew(host: Host) -> None:
+    (host.root / "etc/environment").write_text("LANG=C\n")
+    host.apply(WAITING)
+    host.apply(WAITING, Stage.NETWORK)
+    host.reboot()
+    assert host.steps(WAITING, Stage.NETWORK) == ["start later.service"]
+    host.addresses = ("10.0.0.6", "2001:db8::5")
+    host.apply(WAITING)
+    host.apply(WAITING, Stage.NETWORK)
+    assert host.read("/etc/later") == "at 10.0.0.6, $private_ipv4"
+    assert host.read("/etc/environment").splitlines()[0::2][:2] == ["LANG=C", "COREOS_PRIVATE_IPV4=10.0.0.6"]
 
 
 def test_an_address_that_is_missing_becomes_nothing_and_is_said(host: Host) -> None:

@@ -31,7 +31,7 @@ def watch(request: pytest.FixtureRequest, node: Node, directory: Path) -> Iterat
         return
     if not node.running():
         return
-    found = unexpected(node.journal(f"--after-cursor={cursor}"), (*ALLOWED, *expected))
+    found = unexpected(node.journal(f"--after-cursor={cursor}"), (*ALLOWED[node.kind], *expected))
     if found:
         request.node.stash[FAILED] = True
         request.session.stash[FAILED] = True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +19,7 @@ from skerry.kit.errors import SkerryError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SRC = Path(__file__).parents[3] / "src"
 HEAVY = ("asyncio", "msgspec", "rich", "starlette", "uvicorn", "yaml", "http.client", "ssl")
 
 
@@ -34,7 +37,10 @@ def test_every_noun_has_its_file() -> None:
 def test_starting_imports_nothing_heavy(words: list[str]) -> None:
     code = f"import sys\nfrom skerry.entry.cli.main import cli, run\nrun(cli, {words!r}, name='skerry')\n"
     code += f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stderr == "[]\n"
 
 

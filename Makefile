@@ -24,7 +24,7 @@ help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-packages $(STAMP) ## Compose the image, boot it in a virtual machine, run containers on it.
-	@$(BIN)/python -m skerry_lab.demo
+	@$(BIN)/skerry demo
 
 image: demo-packages $(STAMP) ## Compose the image of the operating system; what did not change is reused.
 	@$(BIN)/skerry image build $(RECIPE)

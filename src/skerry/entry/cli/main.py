@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # click command of the same name.
 NOUNS = {
     "completion": "Complete words in your shell.",
+    "demo": "Show the whole: compose, boot, run containers.",
     "host": "Look at this machine: version, slots, health.",
     "image": "Compose images of the operating system.",
     "lab": "Run nodes on this machine, to try things out.",

@@ -166,6 +166,6 @@ def _farewell() -> None:
         (f"{skerry} lab ssh {NODE}", "a shell on the machine: try `skerry unit list`, `docker ps`"),
         (f"{skerry} lab console {NODE}", "its console"),
         (f"{skerry} lab logs {NODE}", "its journal"),
-        (f"{skerry} lab down {LAB}", "stop it, and remove all that the demo made"),
+        (f"{skerry} lab down --name {LAB}", "stop it, and remove all that the demo made"),
     ):
-        click.echo(f"    {command:<50} {what}")
+        click.echo(f"    {command:<40} {what}")

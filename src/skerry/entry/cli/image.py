@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from skerry.image.compose.build import Image
     from skerry.kit.http import Json
+    from skerry_lab.node import Node
 
 
 @click.group()
@@ -136,6 +139,46 @@ def remove(label: str, *, prune_days: float | None) -> None:
     say(f"removed {label}")
     if prune_days is not None:
         say(f"{show_size(Workshop(store.cache, silent).prune(prune_days))} of build steps dropped")
+
+
+@image.command()
+@click.argument("label", required=False)
+@click.option(
+    "--cloud-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A document for its first boot.",
+)
+@click.option("--memory", type=click.IntRange(256), default=1024, show_default=True, help="MiB.")
+def boot(label: str | None, *, cloud_config: Path | None, memory: int) -> None:
+    """Boot an image as a virtual machine, and show its console until it ends, or Ctrl-C ends it.
+
+    Nothing of the machine is kept. `skerry lab ssh boot` opens a shell on it from another terminal; `skerry
+    lab up` is for machines that stay.
+    """
+    from skerry.entry.cli.output import progress, say
+    from skerry.image.compose.build import Store
+    from skerry_lab.lab import Lab
+    from skerry_lab.node import NodeImage, NodeSpec
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    one = _choose(label)
+    spec = NodeSpec("boot", cloud_config.read_text() if cloud_config else "", memory_mib=memory)
+    with progress() as report, Lab.create("boot", report=report) as lab:
+        node = lab.add(spec, "qemu", NodeImage(Store().path(one.label, "disk.raw"), tree=None))
+        node.start()
+        say(f"{one.label} is booting; a shell on it: skerry lab ssh boot; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt):
+            _show_console(node)
+
+
+def _show_console(node: Node) -> None:
+    """What the machine writes to its console, as it comes, until it is off."""
+    shown = 0
+    while node.running():
+        data = node.console_log.read_bytes() if node.console_log.exists() else b""
+        click.echo(data[shown:], nl=False)
+        shown = len(data)
+        time.sleep(0.1)
 
 
 def _choose(label: str | None) -> Image:

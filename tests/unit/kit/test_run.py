@@ -68,6 +68,11 @@ def test_deadline_ends_the_children_too(tmp_path: Path) -> None:
     assert _ends(int(pid_file.read_text()))
 
 
+def test_deadline_keeps_what_was_said() -> None:
+    with pytest.raises(ProgramError, match="it began"):
+        run([*SH, "echo it began >&2; exec sleep 600"], timeout_s=0.5)
+
+
 def test_output_may_go_to_a_file(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
         assert run([*SH, "echo out"], stdout=file).stdout == b""

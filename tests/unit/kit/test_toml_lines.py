@@ -22,6 +22,12 @@ install = [
 ]
 disk.slot_mib = 5
 
+"quoted key" = 1
+words = [
+    "console=ttyS0",
+    "quiet",
+]
+
 [[mirror]]
 url = "x"
 """
@@ -39,7 +45,10 @@ url = "x"
         ("packages.install", "not there", 5),
         ("packages.disk.slot_mib", None, 10),
         ("packages.nothing", None, 4),
-        ("mirror.url", None, 13),
+        ("packages.quoted key", None, 12),
+        ("packages.words", "console=ttyS0", 14),
+        ("packages.words", "quiet", 15),
+        ("mirror.url", None, 19),
         ("nothing", None, None),
         ("packages.install", "nor this", 5),
     ],

@@ -8,8 +8,8 @@ An image appears under its name whole or not at all; building the same version a
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -65,7 +65,7 @@ class Store:
 
     def list(self) -> list[Image]:
         """Every image, the newest build first."""
-        found = [self.read(path.parent.name) for path in self._images.glob("*/image.json")]
+        found = [self.read(label) for label in self._labels()]
         return sorted(found, key=lambda image: -image.built)
 
     def read(self, label: str) -> Image:
@@ -74,11 +74,7 @@ class Store:
         try:
             image = msgspec.json.decode(file.read_bytes(), type=Image)
         except FileNotFoundError as error:
-            known = sorted(path.parent.name for path in self._images.glob("*/image.json"))
-            raise ComposeError(
-                f"there is no image {label}",
-                hint=f"there are {', '.join(known)}" if known else "build one with `skerry image build`",
-            ) from error
+            raise self._unknown(label) from error
         except msgspec.DecodeError as error:
             raise ComposeError(f"{file} is damaged: {error}", hint="build the image again") from error
         if image.format != FORMAT:
@@ -87,30 +83,40 @@ class Store:
 
     def remove(self, label: str) -> None:
         """Forget an image; what other images share stays in the cache until it is pruned."""
-        self.read(label)
+        if label not in self._labels():
+            raise self._unknown(label)
         shutil.rmtree(self.path(label))
 
     def add(self, image: Image, files: dict[str, Path]) -> None:
         """Put a finished image under its name, in one step."""
         self._images.mkdir(parents=True, exist_ok=True)
-        fresh = self._images / f".{image.label}.{os.getpid()}"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        try:
-            for name, source in files.items():
-                (fresh / name).hardlink_to(source)
-            write_atomic(fresh / "image.json", msgspec.json.format(msgspec.json.encode(image)) + b"\n")
-            final = self.path(image.label)
-            if final.exists():
-                old = self._images / f".{image.label}.old.{os.getpid()}"
-                final.rename(old)
+        with (self._images / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in self._images.glob(".*/"):  # by one that was killed
+                shutil.rmtree(left)
+            fresh, old = self._images / f".{image.label}", self._images / f".{image.label}.old"
+            fresh.mkdir()
+            try:
+                for name, source in files.items():
+                    (fresh / name).hardlink_to(source)
+                write_atomic(fresh / "image.json", msgspec.json.format(msgspec.json.encode(image)) + b"\n")
+                final = self.path(image.label)
+                if final.exists():
+                    final.rename(old)
                 fresh.rename(final)
-                shutil.rmtree(old)
-            else:
-                fresh.rename(final)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _unknown(self, label: str) -> ComposeError:
+        known = self._labels()
+        hint = f"there are {', '.join(known)}" if known else "build one with `skerry image build`"
+        return ComposeError(f"there is no image {label}", hint=hint)
+
+    def _labels(self) -> tuple[str, ...]:
+        """Names that begin with a dot are of images in the making."""
+        found = (path.parent.name for path in self._images.glob("*/image.json"))
+        return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
 def build(

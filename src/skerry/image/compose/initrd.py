@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from skerry.image.compose import epoch
 from skerry.image.compose.errors import ComposeError
 from skerry.image.compose.sandbox import Bind
-from skerry.image.compose.tree import unknown_modules
 from skerry.image.compose.workshop import identity
 from skerry.kit.run import ProgramError
 
@@ -31,7 +30,7 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
         "modules": [*recipe.initrd_needed, *recipe.initrd_modules],
         "needed": recipe.initrd_needed,
         "programs": recipe.initrd_programs,
-        "epoch": epoch.of(recipe.version),
+        "epoch": [str(epoch.of(recipe.version))],
     }
     given = identity(Path(__file__), packages.name, spec, init, Path(__file__).parent / "inside")
 
@@ -51,7 +50,14 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
                 raise ComposeError(f"the initrd could not be made\n{error}") from error
             result = json.loads((directory / "result.json").read_text())
             if result["unknown_modules"]:
-                raise unknown_modules(recipe, "initrd.modules", result["unknown_modules"])
+                raise recipe.refuse_all(
+                    f"{recipe.kernel_package} has no module", ("initrd.needed", "initrd.modules"),
+                    result["unknown_modules"],
+                )  # fmt: skip
+            if result["unknown_programs"]:
+                raise recipe.refuse_all(
+                    "the packages have no program", ("initrd.programs",), result["unknown_programs"]
+                )
             argv = ["zstd", "-19", "-q", "--no-progress", "--rm", "/out/initrd.cpio", "-o", "/out/initrd.zst"]
             sandbox.run(argv, binds=binds)
         size = (directory / "initrd.zst").stat().st_size

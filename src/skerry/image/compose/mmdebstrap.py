@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from skerry.kit.progress import Reporter
 
 TIMEOUT_S = 1800
+PATIENCE_S = 60
 STAGES = (
     "running apt-get update",
     "downloading packages with apt",
@@ -36,14 +38,23 @@ STAGES = (
     "cleaning package lists",
     "creating tarball",
 )
+NAMES = "skerry: the suite's packages are"
+# mmdebstrap finds an unknown package only when all that is essential is installed; this is in seconds.
+CHECK = (
+    "export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; "
+    "apt-get update -o APT::Update::Error-Mode=any && "
+    "{{ apt-get --simulate install {packages} >/dev/null || "
+    "{{ echo {names}; apt-cache pkgnames; exit 1; }}; }}"
+)
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
 class UnknownPackageError(ComposeError):
-    """Packages that the suite does not have."""
+    """Packages that the suite does not have; `known` are those that it has, () where apt did not say."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], known: Sequence[str]) -> None:
         self.names = tuple(names)
+        self.known = tuple(known)
         super().__init__(f"unknown package: {', '.join(names)}")
 
 
@@ -57,7 +68,10 @@ def bootstrap(
     step: str,
     report: Reporter,
 ) -> None:
-    """Write a tar of the installed packages to `archive`."""
+    """Write a tar of the installed packages to `archive`.
+
+    Raises UnknownPackageError, NoMirrorError, NoSpaceError, ProgramError; then there is no archive.
+    """
     # It ends with us, even when we are killed.
     argv = [
         "setpriv",
@@ -71,6 +85,8 @@ def bootstrap(
     argv += ["--mode=root" if os.geteuid() == 0 else "--mode=unshare", f"--keyring={KEYRING}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
+    check = CHECK.format(packages=shlex.join(packages), names=shlex.quote(NAMES))
+    argv += [f"--setup-hook={check}"]
     argv += [suite, str(archive), *mirror.sources(suite)]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -85,7 +101,11 @@ def bootstrap(
         except BaseException:
             # It cleans up after itself on SIGTERM: mounts, and the half-made chroot.
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             archive.unlink(missing_ok=True)
             raise
         said.seek(0)
@@ -106,7 +126,7 @@ def _follow(process: subprocess.Popen[bytes], output: int, step: str, report: Re
         at = size
         for number, stage in enumerate(STAGES):
             if stage in text:
-                report(Progress(step, Phase.ADVANCED, number, len(STAGES), unit="", note=stage))
+                report(Progress(step, Phase.ADVANCED, number, len(STAGES), unit="stages", note=stage))
         try:
             process.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -118,8 +138,8 @@ def _explain(argv: Sequence[str], status: int, output: bytes, mirror: Mirror) ->
     unknown = re.findall(r"Unable to locate package (\S+)", text)
     unknown += re.findall(r"Package '?([^\s']+)'? has no installation candidate", text)
     if unknown:
-        return UnknownPackageError(sorted(set(unknown)))
-    if "No space left on device" in text:
+        return UnknownPackageError(sorted(set(unknown)), text.partition(NAMES)[2].split())
+    if re.search("No space left on device|You don't have enough free space", text):
         return NoSpaceError("no space left while installing packages", hint="free some space in TMPDIR")
     failures = (
         r"Failed to fetch|Could not resolve|Could not connect|Temporary failure|does not have a Release"

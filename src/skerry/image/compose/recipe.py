@@ -18,14 +18,25 @@ from skerry.kit import toml_lines
 from skerry.kit.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from skerry.kit.toml_lines import Document
 
 FORMAT = 1
 ARCHITECTURES = ("amd64",)
-LABEL_LIMIT = 36  # characters in a GPT partition name; ours are NAME_VERSION and NAME_VERSION_verity
+# GPT gives a partition's name 36 characters: NAME_VERSION_verity fits by these two.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
+VERSION = re.compile(r"[1-9][0-9]{3}\.(0?[1-9]|1[0-2])\.[0-9]{1,4}")
+SUITE = re.compile(r"[a-z][a-z0-9.-]*")
+ADDRESS = re.compile(r"(https?://|file:/)[^\s\"'\[\]]+")
+# https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+MODULE = re.compile(r"[\w?*\[\]!-]+", re.ASCII)
+UNIT = re.compile(
+    r"[\w:.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice|scope)", re.ASCII
+)
+WORD = re.compile(r"[!-~]+")
 
 T = TypeVar("T")
 
@@ -68,12 +79,24 @@ class Recipe:
     security_mirror: str | None
     document: Document = field(repr=False, compare=False)
 
-    def refuse(
-        self, message: str, key: str, *, text: str | None = None, hint: str | None = None
+    def refuse_all(
+        self,
+        why: str,
+        keys: Sequence[str],
+        texts: Sequence[str],
+        near: Mapping[str, Sequence[str]] | None = None,
     ) -> ProblemsError:
-        """The error for something that a step found wrong with one line of the recipe."""
-        problem = self.document.problem(message, key, text=text, hint=hint)
-        return ProblemsError(f"{self.document.file} cannot be built", [problem])
+        """The error for texts in the lists at `keys` that a step found wrong: "`why` TEXT", on their lines.
+
+        `near` has, for some of the texts, what may have been meant.
+        """
+        problems = []
+        for text in texts:
+            key = next((key for key in keys if (key, text) in self.document.texts), keys[0])
+            meant = (near or {}).get(text)
+            hint = f"did you mean {', '.join(meant)}?" if meant else None
+            problems.append(self.document.problem(f"{why} {text}", key, text=text, hint=hint))
+        return ProblemsError(f"{self.document.file} cannot be built", problems)
 
 
 def load(path: Path) -> Recipe:
@@ -92,11 +115,8 @@ def parse(source: str, path: Path) -> Recipe:
     format_version = read.value("format", int)
     if format_version is not None and format_version != FORMAT:
         read.complain(f"recipe format {format_version} is not known to this version of Skerry", "format")
-    name, version = read.value("name", str), read.value("version", str)
-    if name is not None and not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", name):
-        read.complain(f"{name!r} is not a name", "name", hint="lower-case letters, digits and -, at most 16")
-    if version is not None and not re.fullmatch(r"\d{4}\.\d{1,2}\.\d{1,4}", version):
-        read.complain(f"{version!r} is not a version", "version", hint="year.month.number, as in 2026.11.0")
+    name = read.word("name", NAME, "a name", hint="lower-case letters, digits and -, at most 16")
+    version = read.word("version", VERSION, "a version", hint="year.month.number, as in 2026.11.0")
     architecture = read.value("architecture", str)
     if architecture is not None and architecture not in ARCHITECTURES:
         read.complain(f"architecture {architecture!r} is not supported", "architecture", hint="amd64 is")
@@ -113,26 +133,30 @@ def parse(source: str, path: Path) -> Recipe:
     recipe = Recipe(
         name=name or "",
         version=version or "",
-        suite=read.value("suite", str) or "",
+        suite=read.word("suite", SUITE, "a suite", hint="as in trixie") or "",
         architecture=architecture or "",
-        packages=read.texts("packages.install"),
-        kernel_package=read.value("kernel.package", str) or "",
-        kernel_modules=read.texts("kernel.modules"),
-        command_line=read.texts("kernel.command_line", required=False),
-        initrd_needed=read.texts("initrd.needed"),
-        initrd_modules=read.texts("initrd.modules"),
-        initrd_programs=read.texts("initrd.programs"),
+        packages=read.words("packages.install", PACKAGE, "the name of a Debian package"),
+        kernel_package=read.word("kernel.package", PACKAGE, "the name of a Debian package") or "",
+        kernel_modules=read.words("kernel.modules", MODULE, "the name of a module"),
+        command_line=read.words(
+            "kernel.command_line", WORD, "one word of a kernel command line", required=False
+        ),
+        initrd_needed=read.words("initrd.needed", MODULE, "the name of a module"),
+        initrd_modules=read.words("initrd.modules", MODULE, "the name of a module"),
+        initrd_programs=read.paths("initrd.programs"),
         files=files,
-        remove=read.texts("tree.remove", required=False),
-        keep=read.texts("tree.keep", required=False),
+        remove=read.paths("tree.remove", required=False),
+        keep=read.paths("tree.keep", required=False),
         libraries=read.texts("tree.libraries", required=False),
-        enable=read.texts("presets.enable", required=False),
-        mask=read.texts("presets.mask", required=False),
+        enable=read.words("presets.enable", UNIT, "the name of a unit", required=False),
+        mask=read.words("presets.mask", UNIT, "the name of a unit", required=False),
         disk=disk,
         root_budget_mib=read.size("budget.root_mib", 1, 16384),
         download_budget_mib=read.size("budget.download_mib", 1, 16384),
-        mirror=read.value("mirror.archive", str, required=False),
-        security_mirror=read.value("mirror.security", str, required=False),
+        mirror=read.word("mirror.archive", ADDRESS, "an http, https or file address", required=False),
+        security_mirror=read.word(
+            "mirror.security", ADDRESS, "an http, https or file address", required=False
+        ),
         document=document,
     )
     read.finish()
@@ -174,6 +198,39 @@ class _Reader:
             self.complain(f"{twice!r} stands twice in {key}", key, text=twice)
         return texts
 
+    def word(
+        self, key: str, form: re.Pattern[str], what: str, *, hint: str | None = None, required: bool = True
+    ) -> str | None:
+        """A text of a form."""
+        text = self.value(key, str, required=required)
+        if text is not None and not form.fullmatch(text):
+            self.complain(f"{text!r} is not {what}", key, hint=hint)
+        return text
+
+    def words(self, key: str, form: re.Pattern[str], what: str, *, required: bool = True) -> tuple[str, ...]:
+        """Texts of one form."""
+        texts = self.texts(key, required=required)
+        for text in texts:
+            if not form.fullmatch(text):
+                self.complain(f"{text!r} is not {what}", key, text=text)
+        return texts
+
+    def paths(self, key: str, *, required: bool = True) -> tuple[str, ...]:
+        """Paths or globs within the tree, as from its root."""
+        texts = self.texts(key, required=required)
+        for text in texts:
+            if (
+                not text
+                or "\0" in text
+                or text.startswith("/")
+                or not {".", ".."}.isdisjoint(text.split("/"))
+            ):
+                hint = "written as from the root of the tree, without a / in front: usr/bin/example"
+                self.complain(f"{text!r} is not a path in the tree", key, text=text, hint=hint)
+            elif text.count("{") > 1 or text.count("}") != text.count("{"):
+                self.complain(f"{text!r} has more than one pair of braces, or half a pair", key, text=text)
+        return texts
+
     def size(self, key: str, least: int, most: int) -> int:
         size = self.value(key, int)
         if size is not None and not least <= size <= most:
@@ -182,8 +239,11 @@ class _Reader:
 
     def finish(self) -> None:
         """Raise ProblemsError if anything was wrong, unknown keys included."""
-        for key in _leaves(self._document.values):
-            if key not in self._known:
+        values = self._document.values
+        empty = {key for key, value in values.items() if value == {}}
+        tables = {key.rpartition(".")[0] for key in self._known}
+        for key in _leaves(values):
+            if key not in self._known and key not in empty & tables:
                 near = difflib.get_close_matches(key, self._known, 1, 0.6)
                 self.complain(f"unknown key {key}", key, hint=f"did you mean {near[0]}?" if near else None)
         if self._problems:
@@ -197,5 +257,6 @@ _WORDS = {str: "a text", int: "a whole number", list: "a list"}
 def _leaves(values: Mapping[str, object], prefix: str = "") -> list[str]:
     found: list[str] = []
     for key, value in values.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+        inner = _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else []
+        found += inner or [f"{prefix}{key}"]
     return found

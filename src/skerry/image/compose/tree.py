@@ -15,7 +15,6 @@ from skerry.image.compose import epoch
 from skerry.image.compose.errors import ComposeError
 from skerry.image.compose.sandbox import SOURCE, Bind
 from skerry.image.compose.workshop import identity
-from skerry.kit.errors import ProblemsError
 from skerry.kit.run import ProgramError
 
 if TYPE_CHECKING:
@@ -57,7 +56,11 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -
                 raise ComposeError(f"the tree could not be composed\n{error}") from error
         result = json.loads((directory / "result.json").read_text())
         if result["unknown_modules"]:
-            raise unknown_modules(recipe, "kernel.modules", result["unknown_modules"])
+            raise recipe.refuse_all(
+                f"{recipe.kernel_package} has no module", ("kernel.modules",), result["unknown_modules"]
+            )
+        if result["unknown_units"]:
+            raise recipe.refuse_all("the tree has no unit", ("presets.enable",), result["unknown_units"])
         return f"{result['files']} files"
 
     return workshop.make("tree", given, produce)
@@ -76,12 +79,3 @@ def os_release(recipe: Recipe) -> list[str]:
         f"IMAGE_ID={recipe.name}",
         f"IMAGE_VERSION={recipe.version}",
     ]
-
-
-def unknown_modules(recipe: Recipe, key: str, names: list[str]) -> ProblemsError:
-    """The error for modules that the kernel's package does not have, on the recipe's lines."""
-    problems = [
-        recipe.document.problem(f"{recipe.kernel_package} has no module {name}", key, text=name)
-        for name in names
-    ]
-    return ProblemsError(f"{recipe.document.file} cannot be built", problems)

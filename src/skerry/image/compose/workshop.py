@@ -1,7 +1,8 @@
 """Where steps leave their results: one directory each, named by the step and the hash of what it was given.
 
     CACHE/steps/NAME-IDENTITY/…      whole results only: made elsewhere, synced, renamed
-    CACHE/partial/NAME-IDENTITY.PID  in the making; removed on failure, swept when its process is gone
+    CACHE/partial/NAME-IDENTITY      in the making; removed on failure
+    CACHE/partial/NAME-IDENTITY.lock held by who makes it: what nobody holds was left by a killed build
 
 Two builds at once do not disturb each other: the second waits for a step that the first is making.
 """
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,8 @@ class Workshop:
             if final.is_dir():
                 self.report(Progress(name, Phase.REUSED, note="made by another build"))
                 return final
-            partial = self._partial / f"{final.name}.{os.getpid()}"
+            partial = self._partial / final.name
+            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             self.report(Progress(name, Phase.STARTED))
             try:
@@ -113,15 +115,20 @@ class Workshop:
 
     @contextmanager
     def _alone(self, final: Path) -> Iterator[None]:
-        with (self._partial / f"{final.name}.lock").open("w") as lock:
+        with self._lock(final.name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _lock(self, name: str) -> Path:
+        return self._partial / f"{name}.lock"
+
     def _sweep(self) -> None:
-        """Clear away what killed builds left: their process is gone."""
+        """Clear away what killed builds left: nobody holds its lock any more."""
         for entry in self._partial.iterdir():
-            pid = entry.suffix.removeprefix(".")
-            if entry.is_dir() and pid.isdigit() and not Path("/proc", pid).exists():
+            if not entry.is_dir():
+                continue
+            with self._lock(entry.name).open("w") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(entry, ignore_errors=True)
 
 

@@ -12,6 +12,7 @@ import json
 import lzma
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,13 +29,27 @@ def main() -> None:
     spec = json.loads(Path("/in/spec.json").read_text())
     wanted = ["./boot/vmlinuz-*", "./usr/lib/modules", f"./{LIBRARIES}/*.so*", "./usr/lib64"]
     wanted += [f"./{program}" for program in spec["programs"]]
-    subprocess.run(
-        ["tar", "-x", "-f", "/in/packages.tar", "-C", str(TREE), "--wildcards", *wanted], check=True
-    )
+    unpacked = subprocess.run(
+        ["tar", "-x", "-f", "/in/packages.tar", "-C", str(TREE), "--wildcards", *wanted],
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    missing = [program for program in spec["programs"] if not (TREE / program).is_file()]
+    if unpacked.returncode and not missing:
+        sys.exit(unpacked.stderr)
+    result: dict[str, object] = {"unknown_modules": [], "unknown_programs": missing}
+    if not missing:
+        result |= make(spec)
+    Path("/out/result.json").write_text(json.dumps(result) + "\n")
+
+
+def make(spec: dict[str, list[str]]) -> dict[str, object]:
+    """Write archive and kernel; says what is in them, or which modules there are none of."""
     (directory,) = sorted((TREE / "usr/lib/modules").iterdir())
     depends = modules.dependencies((directory / "modules.dep").read_text())
     builtin = {modules.name_of(line) for line in (directory / "modules.builtin").read_text().splitlines()}
     chosen, unknown = modules.choose(spec["modules"], depends, builtin)
+    if unknown:
+        return {"unknown_modules": unknown}
     files: dict[str, bytes] = {"init": Path("/in/init").read_bytes()}
     names = [Path(path).name.removesuffix(".xz") for path in chosen]
     for path, module in zip(chosen, names, strict=True):
@@ -50,11 +65,10 @@ def main() -> None:
         files[f"lib/{library}"] = (TREE / LIBRARIES / library).read_bytes()
     files[LOADER] = (TREE / LIBRARIES / "ld-linux-x86-64.so.2").read_bytes()
     with Path("/out/initrd.cpio").open("wb") as archive:
-        write_newc(archive, files, (*DIRECTORIES, f"lib/modules/{directory.name}"), int(spec["epoch"]))
+        write_newc(archive, files, (*DIRECTORIES, f"lib/modules/{directory.name}"), int(spec["epoch"][0]))
     (kernel,) = (TREE / "boot").glob("vmlinuz-*")
     Path("/out/vmlinuz").write_bytes(kernel.read_bytes())
-    result = {"unknown_modules": unknown, "kernel": kernel.name.removeprefix("vmlinuz-"), "modules": names}
-    Path("/out/result.json").write_text(json.dumps(result) + "\n")
+    return {"kernel": kernel.name.removeprefix("vmlinuz-"), "modules": names}
 
 
 def _indexes(release: str, files: dict[str, bytes]) -> dict[str, bytes]:

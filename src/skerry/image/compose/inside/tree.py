@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,17 +39,19 @@ def main() -> None:
          "--xattrs-include=*", "--exclude=./dev/*", "--exclude=./boot/*"],
         check=True,
     )  # fmt: skip
+    _forget_the_build()
     unknown = modules.trim(TREE, spec["modules"])
     result: dict[str, object] = {"unknown_modules": unknown}
     if not unknown:
-        result |= compose(spec)
+        for directory in sorted(Path("/files").iterdir()):
+            _lay_over(directory)
+        units = result["unknown_units"] = _unknown_units(spec["enable"])
+        if not units:
+            result |= compose(spec)
     Path("/out/result.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def compose(spec: dict[str, list[str]]) -> dict[str, object]:
-    _forget_the_build()
-    for directory in sorted(Path("/files").iterdir()):
-        _lay_over(directory)
     _own_code()
     idle = trim.remove(TREE, spec["remove"], spec["keep"])
     gone = trim.unused_libraries(TREE, spec["libraries"])
@@ -142,6 +145,15 @@ def _presets(enable: list[str], mask: list[str]) -> None:
         path.unlink(missing_ok=True)
         path.symlink_to("/dev/null")
     subprocess.run(["systemctl", f"--root={TREE}", "preset-all"], check=True, stderr=subprocess.DEVNULL)
+
+
+def _unknown_units(names: list[str]) -> list[str]:
+    """Those of `names` that the tree has no unit or template for."""
+    directory = TREE / "usr/lib/systemd/system"
+    return [
+        name for name in names
+        if not (directory / name).exists() and not (directory / re.sub(r"@[^@]*\.", "@.", name)).exists()
+    ]  # fmt: skip
 
 
 def _dangling(directory: Path) -> None:

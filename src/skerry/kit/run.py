@@ -6,7 +6,6 @@ the error, and the command shown so that it can be pasted. Refuses shells.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
@@ -111,6 +111,8 @@ async def run_async(
     env: Mapping[str, str] | None = None,
 ) -> Completed:
     """The same for an event loop; cancelling the caller ends the program."""
+    import asyncio  # heavy, and most programs start without it
+
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -145,6 +147,8 @@ async def lines_async(
     There is no deadline: this is for programs that follow something. A line longer than
     `longest_bytes` is left out. Raises ProgramError when the program fails by itself.
     """
+    import asyncio
+
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,

@@ -10,7 +10,6 @@ machine does not have becomes nothing.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -62,6 +61,8 @@ def from_machine(addresses: Iterable[str]) -> dict[str, str]:
     Private is the first that is not routed in the internet, public the first that is; where the
     machine has one kind only, that one stands for both.
     """
+    import ipaddress  # most documents use no address
+
     found: dict[str, str] = {}
     for text in addresses:
         address = ipaddress.ip_address(text)

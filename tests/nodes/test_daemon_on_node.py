@@ -14,7 +14,8 @@ SLEEPER = "[Service]\\nExecStart=/bin/sleep infinity\\n"
 
 
 def test_it_stays_small_with_many_units(node: Node) -> None:
-    make = f"mkdir -p /tmp/many && cd /tmp/many && for n in $(seq {UNITS}); do printf '{SLEEPER}' > many-$n.service; done"
+    node.run(["mkdir", "-p", "/tmp/many"])
+    make = f"cd /tmp/many && for n in $(seq {UNITS}); do printf '{SLEEPER}' > many-$n.service; done"
     node.run(["sh", "-c", f"{make} && skerry unit start many-*.service"], timeout_s=120)
     status = json.loads(node.run(["skerry", "host", "status", "--json"]).text)
     node.run(["sh", "-c", "skerry unit destroy 'many-*' && rm -r /tmp/many"], timeout_s=120)

@@ -118,3 +118,26 @@ def test_many_requests_at_once_are_all_answered(daemon: Daemon) -> None:
         for connection in open_ones:
             with connection:
                 assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_streams_that_are_open_do_not_hold_up_its_end(daemon: Daemon) -> None:
+    daemon.start()
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(30)
+        stream.connect(str(daemon.socket))
+        stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stream.recv(100).startswith(b"HTTP/1.1 200 OK")
+        assert daemon.stop() == 0
+
+
+def test_a_change_is_told_to_those_who_listen(daemon: Daemon) -> None:
+    with daemon:
+        events = daemon.client.lines("GET", "/v1/events")
+        submit(daemon, "a.service", "start")
+        told = []
+        for line in events:
+            told.append(line)
+            if line.startswith(b"data:") and b'"active":"active"' in line:
+                break
+        events.close()
+    assert told[0] == b"event: unit"

@@ -33,7 +33,7 @@ from skerry.host.units.check import check_unit
 from skerry.host.units.journal import read_journal
 from skerry.host.units.systemd import Systemd
 from skerry.kit.clock import SystemClock
-from skerry.kit.errors import ProblemsError
+from skerry.kit.errors import ProblemsError, SkerryError
 from skerry.kit.notify import listen_fds, notify, watchdog_s
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from skerry.fleet.store.interface import Store
     from skerry.host.units.interface import ServiceManager
     from skerry.kit.clock import Clock
+
+RETRY_S = 2.0
 
 log = logging.getLogger("skerry.daemon")
 
@@ -131,11 +133,29 @@ async def _open_store(path: Path, clock: Clock) -> tuple[SqliteStore | None, str
 
 
 async def _agent(store: Store, doors: Doors, root: Path, node: str) -> None:
-    services = await doors.services()
-    try:
-        await Agent(store, services, root, doors.clock, node).run()
-    finally:
-        await services.close()
+    """Run the agent; while systemd cannot be reached the API goes on, and this is tried again."""
+    said = ""
+    while True:
+        try:
+            services = await doors.services()
+            try:
+                await Agent(store, services, root, doors.clock, node).run()
+            finally:
+                await services.close()
+        except* SkerryError as group:
+            reason = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
+            if reason != said:
+                log.warning("units stay as they are for now: %s; trying again", reason)
+            said = reason
+        await doors.clock.sleep(RETRY_S)
+
+
+def _leaves(group: BaseExceptionGroup[SkerryError]) -> list[SkerryError]:
+    """The errors of a group that may hold groups."""
+    found: list[SkerryError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 async def _watchdog(clock: Clock) -> None:

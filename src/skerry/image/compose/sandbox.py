@@ -66,9 +66,9 @@ class Sandbox:
         return self.run([*PYTHON, code], binds=[Bind(SOURCE, "/skerry"), *binds], timeout_s=timeout_s)
 
 
-def identity_prefix() -> list[str]:
-    """What gives a user who is not root all the ids a tree needs; nothing for root."""
-    if os.geteuid() == 0:
+def identity_prefix(user: int | None = None) -> list[str]:
+    """What gives a user (None: us) who is not root all the ids a tree needs; nothing for root."""
+    if (os.geteuid() if user is None else user) == 0:
         return []
     if shutil.which("newuidmap") is None:
         raise ComposeError("newuidmap is missing", hint="install the package uidmap, or build as root")

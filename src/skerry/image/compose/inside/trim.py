@@ -54,7 +54,7 @@ def braces(pattern: str) -> list[str]:
 def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:
     """Libraries in the main directory that no program left in the tree reaches, nor is said to dlopen.
 
-    Raises ValueError where a program is left without a library it needs: the recipe removes too much.
+    Raises ValueError where something is left without a library it needs: the recipe removes too much.
     """
     directory = tree / LIBRARIES
     names: dict[str, Path] = {}  # every name a library goes by → the file itself
@@ -69,11 +69,17 @@ def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:
                 continue
             if "usr/lib/modules" not in root:
                 wanted |= dict.fromkeys(_needs(path), str(path.relative_to(tree)))
+    start = [*wanted, *(name for name in names if any(PurePosixPath(name).match(one) for one in dlopened))]
+
+    def needs(name: str) -> tuple[str, ...]:
+        found = _needs(names[name]) if name in names else ()
+        wanted.update(dict.fromkeys(set(found) - wanted.keys(), f"{LIBRARIES}/{name}"))
+        return found
+
+    used = closure(start, needs)
     missing = {name: by for name, by in wanted.items() if name not in names and not _elsewhere(tree, name)}
     if missing:
         raise ValueError("; ".join(f"{by} needs {name}" for name, by in sorted(missing.items())))
-    start = [*wanted, *(name for name in names if any(PurePosixPath(name).match(one) for one in dlopened))]
-    used = closure(start, lambda name: _needs(names[name]) if name in names else ())
     kept = {names[name] for name in used if name in names}
     return [directory / name for name, file in names.items() if file not in kept]
 

@@ -1,0 +1,50 @@
+"""What a sandbox runs as: root's own ids for root, a range of them for everyone else."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from skerry.image.compose import inside
+from skerry.image.compose.errors import ComposeError
+from skerry.image.compose.sandbox import identity_prefix
+
+INSIDE = sorted(Path(inside.__file__).parent.glob("*.py"))
+
+
+def test_root_needs_no_other_ids() -> None:
+    assert identity_prefix(user=0) == []
+
+
+def test_others_get_their_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "newuidmap").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert identity_prefix(user=1000) == ["unshare", "--user", "--map-auto", "--map-root-user", "--"]
+
+
+def test_others_are_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ComposeError, match="newuidmap is missing") as refused:
+        identity_prefix(user=1000)
+    assert "uidmap" in (refused.value.hint or "")
+
+
+def test_we_are_who_is_asked_about_by_default() -> None:
+    assert identity_prefix() == identity_prefix(user=os.geteuid())
+
+
+@pytest.mark.parametrize("module", INSIDE, ids=lambda path: path.name)
+def test_what_runs_inside_imports_the_standard_library_and_itself_only(module: Path) -> None:
+    """The tools tree has none of our dependencies."""
+    roots = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            roots |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            roots.add(node.module or "")
+    foreign = {name for name in roots if name.split(".")[0] not in sys.stdlib_module_names}
+    assert {name for name in foreign if not name.startswith(inside.__name__)} == set()

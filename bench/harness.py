@@ -40,14 +40,20 @@ def run(
             value = measure()
             if number:
                 taken[what].append(value)
-    ours = statistics.median(next(iter(taken.values())))
+    report(name, unit, taken, goal=goal)
+
+
+def report(name: str, unit: str, taken: Mapping[str, Sequence[float]], *, goal: float | None = None) -> None:
+    """Print and keep what was measured already, in the same form."""
+    first = next(iter(taken.values()))
+    ours, rounds = statistics.median(first), len(first)
     results = [
         {
             "what": what,
             "median": statistics.median(values),
             "lowest": min(values),
             "highest": max(values),
-            "ratio": statistics.median(values) / ours,
+            "ratio": statistics.median(values) / ours if ours else None,
         }
         for what, values in taken.items()
     ]
@@ -56,14 +62,15 @@ def run(
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
     }
-    report = {"version": 1, "name": name, "unit": unit, "rounds": rounds, "goal": goal, "machine": machine}
+    kept = {"version": 1, "name": name, "unit": unit, "rounds": rounds, "goal": goal, "machine": machine}
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**report, "results": results}, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps({**kept, "results": results}, indent=2) + "\n")
     said = "" if goal is None else f", goal {goal:g}: {'met' if ours <= goal else 'MISSED'}"
-    print(f"{name} ({unit}, median of {rounds}{said})")
+    print(f"{name} ({unit}, {'once' if rounds == 1 else f'median of {rounds}'}{said})")
     for one in results:
-        spread = f"{one['lowest']:.4g} to {one['highest']:.4g}"
-        print(f"  {one['what']:<32}{one['median']:>10.4g}   {spread:<20}{one['ratio']:>8.2f} x")
+        spread = f"{one['lowest']:.4g} to {one['highest']:.4g}" if rounds > 1 else ""
+        ratio = "" if one["ratio"] is None else f"{one['ratio']:8.2f} x"
+        print(f"  {one['what']:<32}{one['median']:>10.4g}   {spread:<20}{ratio}")
 
 
 def milliseconds(argv: Sequence[str]) -> Callable[[], float]:

@@ -7,6 +7,7 @@ waits for READY=1 as systemd would, and ends it, also in the middle of things.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MACHINE = "0123456789abcdef0123456789abcdef"
 STARTUP_S = 30
 
+log = logging.getLogger("skerry.fake")
+
 
 def check(
     name: str,
@@ -57,9 +60,14 @@ def check(
 
 
 async def journal(unit: str, *, lines: int = 10, follow: bool = False) -> AsyncGenerator[Line, None]:
-    """As many lines as were asked for, at most two; then, when following, one more."""
-    for number in range(min(lines, 2) + follow):
-        yield Line(1_000_000 * number, f"{unit} says {number}", 6, "fake", 7, "here", str(number))
+    """As many lines as were asked for, at most two; then, when following, one more, or silence."""
+    try:
+        for number in range(min(lines, 2) + follow):
+            yield Line(1_000_000 * number, f"{unit} says {number}", 6, "fake", 7, "here", str(number))
+        if follow and unit.startswith("silent"):
+            await asyncio.get_running_loop().create_future()
+    finally:
+        log.info("journal of %s closed", unit)
 
 
 class Daemon:

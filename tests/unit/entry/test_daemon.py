@@ -141,3 +141,13 @@ def test_a_change_is_told_to_those_who_listen(daemon: Daemon) -> None:
                 break
         events.close()
     assert told[0] == b"event: unit"
+
+
+def test_a_client_that_leaves_a_silent_stream_leaves_nothing_behind(daemon: Daemon) -> None:
+    with daemon:
+        submit(daemon, "silent.service")
+        lines = daemon.client.lines("GET", "/v1/units/silent.service/journal", query={"follow": "true"})
+        next(lines)
+        lines.close()
+        while "journal of silent.service closed" not in daemon.log:
+            daemon.client.call("GET", "/v1/host")

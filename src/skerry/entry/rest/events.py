@@ -14,12 +14,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.snapshot import UnitView, stored_report, unit_of_key, view
+from skerry.entry.rest.streaming import Stream
 from skerry.fleet.agent.record import RecordError
 from skerry.fleet.store.errors import CompactedError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from skerry.entry.rest.desired import Desired
 
@@ -55,7 +56,7 @@ class Events:
             raise RequestError(400, "bad-request", f"{said!r} is not a revision")
         after = None if said is None else int(said)
         headers = {"Cache-Control": "no-store"}
-        return StreamingResponse(self._events(after), media_type="text/event-stream", headers=headers)
+        return Stream(self._events(after), media_type="text/event-stream", headers=headers)
 
     async def _events(self, after: int | None) -> AsyncGenerator[bytes, None]:
         while True:

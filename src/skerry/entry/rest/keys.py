@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from skerry.entry.rest.codec import JSON, read_body
+from skerry.entry.rest.streaming import Stream
 from skerry.fleet.keys.change import Change, Kind
 from skerry.fleet.keys.errors import Code, KeysError
 from skerry.fleet.keys.nodes import Event, Node, Shown
 from skerry.fleet.store.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -113,7 +114,7 @@ async def _answer(keys: Keyspace, request: Request, wait_limit_s: float) -> Resp
     if check.wait and request.method == "GET":
         watch = await keys.watch(path, recursive=check.recursive, since=check.wait_index or None)
         stream = _streamed(watch, keys.now, wait_limit_s, only_one=not check.stream)
-        return StreamingResponse(stream, headers=_headers(watch.index), media_type=JSON)
+        return Stream(stream, headers=_headers(watch.index), media_type=JSON)
     event = await keys.get(path, recursive=check.recursive)
     return _json(_event_view(event, keys.now()), 200, event.index)
 
@@ -210,7 +211,7 @@ def _kind(method: str, form: Mapping[str, str], check: _Checked) -> Kind:
 
 async def _streamed(
     watch: Watch, now: Callable[[], float], limit_s: float, *, only_one: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(watch.events) as events:
         with contextlib.suppress(TimeoutError, KeysError):
             async with asyncio.timeout(limit_s):

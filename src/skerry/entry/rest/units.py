@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from skerry.entry.rest.codec import (
@@ -30,6 +30,7 @@ from skerry.entry.rest.codec import (
 from skerry.entry.rest.machine import primary_ip
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.snapshot import UnitView, stored_report, view
+from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.verbs import Offer, Order
 from skerry.entry.rest.waiting import Outcome, outcomes
 from skerry.fleet.agent.record import Attachment
@@ -133,7 +134,7 @@ class Units:
         accepted = self._accepted(committed)
         if not order.wait:
             return respond(accepted)
-        return StreamingResponse(self._progress(order, committed, accepted), media_type=NDJSON)
+        return Stream(self._progress(order, committed, accepted), media_type=NDJSON)
 
     @described(gives=UnitDetail)
     async def get(self, request: Request) -> Response:
@@ -169,7 +170,7 @@ class Units:
         stored = await self._stored(request)
         report = await stored_report(self._desired.store, self._desired.node, stored.record.name)
         unit = stored.record.name if report is None else report.unit
-        return StreamingResponse(_ended(self._journal(unit, lines=lines, follow=follow)), media_type=NDJSON)
+        return Stream(_ended(self._journal(unit, lines=lines, follow=follow)), media_type=NDJSON)
 
     @described(takes=VerifyRequest, gives=Verified)
     async def verify(self, request: Request) -> Response:

@@ -24,6 +24,14 @@ def test_errors_are_lines_of_priority_err_and_worse(priority: int, *, seen: bool
     assert bool(unexpected([line(priority)], [])) is seen
 
 
+def test_what_a_container_writes_is_its_own_affair() -> None:
+    text = (
+        '{"PRIORITY":"3","_COMM":"conmon","CONTAINER_NAME":"web","MESSAGE":"woe"}\n'
+        '{"PRIORITY":"3","_COMM":"podman","CONTAINER_NAME":"web","MESSAGE":"woe"}\n'
+    )
+    assert [entry.identifier for entry in unexpected(parse(text), [])] == ["podman"]
+
+
 def test_a_rule_explains_the_lines_of_its_writer_only() -> None:
     rule = Allowed("systemd", r"^it .*ke$", "a test")
     assert unexpected([line(), line(identifier="sshd")], [rule]) == [line(identifier="sshd")]

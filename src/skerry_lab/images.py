@@ -140,7 +140,10 @@ DECLARATIONS = (
             "run/lock/.keep": "",
         },
         config=Config(
-            command=("/usr/sbin/apache2ctl", "-D", "FOREGROUND"), ports=("80/tcp",), environment=BUSYBOX_PATH
+            command=("/usr/sbin/apache2ctl", "-D", "FOREGROUND"),
+            ports=("80/tcp",),
+            # It would raise its limit of open files, which a container may not.
+            environment={**BUSYBOX_PATH, "APACHE_ULIMIT_MAX_FILES": "true"},
         ),
     ),
 )

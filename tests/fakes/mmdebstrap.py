@@ -40,7 +40,8 @@ def install(directory: Path, monkeypatch: pytest.MonkeyPatch, *, says: str = "",
         f"""\
         #!/bin/sh
         printf '%s\\n' "$@" > {programs}/argv
-        echo $$ > {programs}/pid
+        read -r pid rest < /proc/self/stat  # $$ is the number in a namespace of its own
+        echo $pid > {programs}/pid
         cat {programs}/says
         for word; do case $word in *.tar) archive=$word ;; esac; done
         """

@@ -1,7 +1,9 @@
 """The one caller of mmdebstrap: packages of a suite, with their dependencies, into a tar.
 
-Unprivileged where user namespaces are to be had (its unshare mode), plain root otherwise. Its errors are
-turned into ours: a package that is unknown, a mirror that does not answer, a disk that is full.
+It runs in namespaces of its own, so that its mounts are never seen outside and everything it started ends
+with it, whichever way we end; a user who is not root is root in there. What it leaves then is in the
+archive's directory. Its errors are turned into ours: a package that is unknown, a mirror that does not
+answer, a disk that is full.
 """
 
 from __future__ import annotations
@@ -9,25 +11,28 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.image.compose.errors import ComposeError, NoMirrorError, NoSpaceError
 from skerry.image.compose.mirror import KEYRING
+from skerry.image.compose.sandbox import clear, identity_prefix
+from skerry.image.compose.workshop import ROOM
 from skerry.kit.progress import Phase, Progress
 from skerry.kit.run import ProgramError, environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from skerry.image.compose.mirror import Mirror
     from skerry.kit.progress import Reporter
 
 TIMEOUT_S = 1800
-PATIENCE_S = 60
 STAGES = (
     "running apt-get update",
     "downloading packages with apt",
@@ -72,42 +77,34 @@ def bootstrap(
 
     Raises UnknownPackageError, NoMirrorError, NoSpaceError, ProgramError; then there is no archive.
     """
-    # It ends with us, even when we are killed.
-    argv = [
-        "setpriv",
-        "--pdeathsig=TERM",
-        "--",
-        "mmdebstrap",
-        f"--variant={variant}",
-        f"--include={','.join(packages)}",
-        "--format=tar",
-    ]
-    argv += ["--mode=root" if os.geteuid() == 0 else "--mode=unshare", f"--keyring={KEYRING}"]
+    # Killed when we are, and the whole of its process namespace with it: left alone, mmdebstrap answers a
+    # signal only when what it started has ended.
+    argv = ["setpriv", "--pdeathsig=KILL", "--", *identity_prefix(), "unshare", "--mount", "--pid", "--fork"]
+    argv += ["--kill-child=KILL", "--", "mmdebstrap", "--mode=root", f"--variant={variant}", "--format=tar"]
+    argv += [f"--include={','.join(packages)}", f"--keyring={KEYRING}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
     check = CHECK.format(packages=shlex.join(packages), names=shlex.quote(NAMES))
     argv += [f"--setup-hook={check}"]
     argv += [suite, str(archive), *mirror.sources(suite)]
+    scratch = archive.with_name("scratch")
+    scratch.mkdir()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
-            env=environment({"SOURCE_DATE_EPOCH": "0"}),
+            env=environment({"SOURCE_DATE_EPOCH": "0", "TMPDIR": str(scratch)}),
         )
         try:
             _follow(process, said.fileno(), step, report)
         except BaseException:
-            # It cleans up after itself on SIGTERM: mounts, and the half-made chroot.
-            process.terminate()
-            try:
-                process.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
             archive.unlink(missing_ok=True)
             raise
+        finally:
+            clear(scratch)
         said.seek(0)
         output = said.read()
     if process.returncode != 0:
@@ -133,6 +130,15 @@ def _follow(process: subprocess.Popen[bytes], output: int, step: str, report: Re
             continue
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the namespace by its first process; `unshare` ends when nothing in there runs any more."""
+    inside = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with suppress(ProcessLookupError, FileNotFoundError):
+        for child in inside.read_text().split() or [str(process.pid)]:
+            os.kill(int(child), signal.SIGKILL)
+    process.wait()
+
+
 def _explain(argv: Sequence[str], status: int, output: bytes, mirror: Mirror) -> ComposeError | ProgramError:
     text = output.decode(errors="replace")
     unknown = re.findall(r"Unable to locate package (\S+)", text)
@@ -140,7 +146,7 @@ def _explain(argv: Sequence[str], status: int, output: bytes, mirror: Mirror) ->
     if unknown:
         return UnknownPackageError(sorted(set(unknown)), text.partition(NAMES)[2].split())
     if re.search("No space left on device|You don't have enough free space", text):
-        return NoSpaceError("no space left while installing packages", hint="free some space in TMPDIR")
+        return NoSpaceError("no space left while installing packages", hint=ROOM)
     failures = (
         r"Failed to fetch|Could not resolve|Could not connect|Temporary failure|does not have a Release"
     )

@@ -66,6 +66,13 @@ class Sandbox:
         return self.run([*PYTHON, code], binds=[Bind(SOURCE, "/skerry"), *binds], timeout_s=timeout_s)
 
 
+def clear(directory: Path) -> None:
+    """Remove a directory if it is there, with what programs inside made as owners that are not us."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        run([*identity_prefix(), "rm", "-rf", "--", str(directory)])
+
+
 def identity_prefix(user: int | None = None) -> list[str]:
     """What gives a user (None: us) who is not root all the ids a tree needs; nothing for root."""
     if (os.geteuid() if user is None else user) == 0:

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.image.compose.errors import NoSpaceError
+from skerry.image.compose.sandbox import clear
 from skerry.kit.files import sync_directory
 from skerry.kit.progress import Phase, Progress, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+ROOM = "free some space, or set SKERRY_CACHE to a directory on a larger disk"
 
 
 def identity(*given: object) -> str:
@@ -81,7 +84,7 @@ class Workshop:
                 self.report(Progress(name, Phase.REUSED, note="made by another build"))
                 return final
             partial = self._partial / final.name
-            shutil.rmtree(partial, ignore_errors=True)
+            clear(partial)
             partial.mkdir()
             self.report(Progress(name, Phase.STARTED))
             try:
@@ -90,7 +93,7 @@ class Workshop:
                 partial.rename(final)
                 sync_directory(self._steps)
             except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
+                clear(partial)
                 raise
             self.report(Progress(name, Phase.DONE, note=note or ""))
         return final
@@ -101,7 +104,7 @@ class Workshop:
         if free < bytes_needed:
             raise NoSpaceError(
                 f"{what} needs {bytes_needed >> 20} MiB and {self.cache} has {free >> 20} MiB free",
-                hint="free some space, or set SKERRY_CACHE to a directory on a larger disk",
+                hint=ROOM,
             )
 
     def prune(self, keep_days: float) -> int:
@@ -129,7 +132,7 @@ class Workshop:
                 continue
             with self._lock(entry.name).open("w") as lock, suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry, ignore_errors=True)
+                clear(entry)
 
 
 def _sync(directory: Path) -> None:

@@ -48,7 +48,7 @@ SMALL = textwrap.dedent(
 
     [budget]
     root_mib = 100
-    download_mib = 50
+    uki_mib = 50
     """
 )
 

@@ -61,7 +61,7 @@ def _show(answer: Mapping[str, Json], counts: Mapping[str, Json]) -> None:
         ("Host", f"{answer['hostname']} ({healthy})"),
         ("Machine", str(answer["machine_id"])),
         ("System", str(system["name"])),
-        ("Image", " ".join(str(part) for part in (system["image_version"], system["version"]) if part)),
+        ("Image", str(system["image_version"] or system["version"])),
         ("Kernel", str(system["kernel"])),
         ("Slot", str(boot["slot"])),
         ("Verity", f"{boot['verity']} {str(boot['root_hash'])[:16]}".strip()),

@@ -93,7 +93,7 @@ def make(workshop: Workshop, sandbox: Sandbox, root: Path, uki: Path, recipe: Re
                     _copy(content, file.fileno(), part)
         esp.unlink()
         data.unlink()
-        return f"{disk.stat().st_size / MIB:.0f} MiB, {disk.stat().st_blocks * 512 / 1e6:.0f} MB used"
+        return f"{disk.stat().st_size / MIB:.0f} MiB, {disk.stat().st_blocks * 512 / MIB:.0f} MiB used"
 
     return workshop.make("disk", given, produce)
 

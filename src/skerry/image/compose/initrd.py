@@ -61,6 +61,6 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
             argv = ["zstd", "-19", "-q", "--no-progress", "--rm", "/out/initrd.cpio", "-o", "/out/initrd.zst"]
             sandbox.run(argv, binds=binds)
         size = (directory / "initrd.zst").stat().st_size
-        return f"kernel {result['kernel']}, initrd {size / 1e6:.1f} MB"
+        return f"kernel {result['kernel']}, initrd {size / (1 << 20):.1f} MiB"
 
     return workshop.make("initrd", given, produce)

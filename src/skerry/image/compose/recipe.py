@@ -74,7 +74,7 @@ class Recipe:
     mask: tuple[str, ...]
     disk: Disk
     root_budget_mib: int
-    download_budget_mib: int
+    uki_budget_mib: int
     mirror: str | None
     security_mirror: str | None
     document: Document = field(repr=False, compare=False)
@@ -152,7 +152,7 @@ def parse(source: str, path: Path) -> Recipe:
         mask=read.words("presets.mask", UNIT, "the name of a unit", required=False),
         disk=disk,
         root_budget_mib=read.size("budget.root_mib", 1, 16384),
-        download_budget_mib=read.size("budget.download_mib", 1, 16384),
+        uki_budget_mib=read.size("budget.uki_mib", 1, 16384),
         mirror=read.word("mirror.archive", ADDRESS, "an http, https or file address", required=False),
         security_mirror=read.word(
             "mirror.security", ADDRESS, "an http, https or file address", required=False

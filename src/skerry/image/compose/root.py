@@ -67,7 +67,7 @@ def make(workshop: Workshop, sandbox: Sandbox, tree: Path, recipe: Recipe) -> Pa
         size = root.stat().st_size
         seal = Seal(found.group(1), salt, size // BLOCK_BYTES, size)
         (directory / "root.json").write_bytes(msgspec.json.encode(seal) + b"\n")
-        return f"{size / 1e6:.1f} MB, root hash {seal.root_hash[:12]}…"
+        return f"{size / (1 << 20):.1f} MiB, root hash {seal.root_hash[:12]}…"
 
     made = workshop.make("root", given, produce)
     _within_budget(recipe, read_seal(made).bytes)

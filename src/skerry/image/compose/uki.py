@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skerry.image.compose.errors import BudgetError
 from skerry.image.compose.root import read_seal
 from skerry.image.compose.sandbox import Bind
 from skerry.image.compose.tree import os_release
@@ -60,6 +61,16 @@ def make(workshop: Workshop, sandbox: Sandbox, initrd: Path, root: Path, recipe:
                 binds=binds,
             )  # fmt: skip
             sandbox.run(["cp", f"{EFI}/systemd-bootx64.efi", "/out/boot.efi"], binds=binds)
-        return f"{(directory / 'skerry.efi').stat().st_size / 1e6:.1f} MB"
+        return f"{_mib(directory):.1f} MiB"
 
-    return workshop.make("uki", given, produce)
+    made = workshop.make("uki", given, produce)
+    if _mib(made) > recipe.uki_budget_mib:
+        raise BudgetError(
+            f"the UKI is {_mib(made):.1f} MiB and the recipe allows {recipe.uki_budget_mib} MiB",
+            hint="remove modules or programs from the initrd, or raise budget.uki_mib in the recipe",
+        )
+    return made
+
+
+def _mib(directory: Path) -> float:
+    return (directory / "skerry.efi").stat().st_size / (1 << 20)

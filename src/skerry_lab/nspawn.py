@@ -23,7 +23,7 @@ from skerry.kit.run import ProgramError, run
 from skerry_lab.errors import NodeError, NotRootError
 from skerry_lab.network import Cable, networkd_settings, set_cable
 from skerry_lab.node import Completed, Node
-from skerry_lab.process import Process, find
+from skerry_lab.process import Process, children, descendants, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,13 @@ cgroup_manager = "cgroupfs"
 """
 INSIDE_ENVIRONMENT = ("HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TERM=dumb")
 # nspawn ends with 133 where the node asked for a reboot, see EXIT_FORCE_RESTART in systemd's sources.
-AGAIN = 'while "$@"; test $? -eq 133; do :; done'
+# The first argument are control groups of the node's own, to be in before nspawn looks where it is.
+AGAIN = """for group in $1; do echo $$ > "$group/cgroup.procs"; done
+shift
+while "$@"; test $? -eq 133; do :; done
+"""
+HIERARCHIES = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup"))
+PROPAGATE = Path("/run/systemd/nspawn/propagate")
 HALT = signal.SIGRTMIN + 4  # systemd(1): systemd as PID 1 powers off
 
 
@@ -111,18 +117,10 @@ class NspawnNode(Node):
         require_root()
         if self.running():
             raise NodeError(f"{self.name} is running already")
-        argv = [
-            "sh",
-            "-c",
-            AGAIN,
-            "sh",
-            "systemd-nspawn",
-            "--quiet",
-            "--register=no",
-            f"--directory={self.tree}",
-            "--read-only",
-        ]
-        if not Path("/run/systemd/system").exists():
+        groups = " ".join(str(group) for group in self._groups())
+        argv = ["sh", "-c", AGAIN, "sh", groups, "systemd-nspawn", "--quiet", "--register=no"]
+        argv += [f"--directory={self.tree}", "--read-only"]
+        if not systemd_runs_here():
             argv.append("--keep-unit")
         argv += [f"--bind={self._etc}:/etc", f"--bind={self._var}:/var"]
         argv += [
@@ -132,6 +130,7 @@ class NspawnNode(Node):
         ]
         argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only"]
         argv += ["--capability=all", "--system-call-filter=@keyring bpf perf_event_open", "--boot"]
+        self.state.directory_outside(PROPAGATE / self._machine(), make=False)
         document = self.directory / "cloud-config"
         if document.read_text():
             argv.append(f"--load-credential={CREDENTIAL}:{document}")
@@ -205,12 +204,11 @@ class NspawnNode(Node):
         set_cable(self.state, self.number, up=up)
 
     def kill_power(self) -> None:
-        """Ends PID 1 of the node, and with it, at once and by the kernel, everything in it."""
-        outer, leader = self._outer(), self._leader()
-        between = [find(pid) for pid in _children(outer.pid)] if outer is not None else []
-        for process in (outer, leader, *between):
-            if process is not None:
-                process.kill()
+        """Kills every process of the node, from the outside."""
+        outer = self._outer()
+        # All of them before the first is killed, which may leave the others without a parent.
+        for process in list(descendants(outer)) if outer is not None else []:
+            process.kill()
 
     def stop(self, *, timeout_s: float = 60) -> None:
         outer, leader = self._outer(), self._leader()
@@ -229,13 +227,25 @@ class NspawnNode(Node):
     def _leader(self) -> Process | None:
         """PID 1 of the node: the descendant of nspawn that is 1 in its own pid namespace."""
         outer = self._outer()
-        pending = _children(outer.pid) if outer is not None else []
+        pending = children(outer.pid) if outer is not None else []
         while pending:
             pid = pending.pop()
             if _innermost_pid(pid) == 1:
                 return find(pid)
-            pending += _children(pid)
+            pending += children(pid)
         return None
+
+    def _groups(self) -> list[Path]:
+        """A control group in every hierarchy that systemd uses, made now; where systemd runs it sees to that.
+
+        Without them all nodes would be in one, and the systemd of each would manage the processes of all.
+        """
+        if systemd_runs_here():
+            return []
+        groups = [base / self._machine() for base in HIERARCHIES if (base / "cgroup.procs").exists()]
+        for group in groups:
+            self.state.directory_outside(group)
+        return groups
 
     def _machine(self) -> str:
         return f"{self.state.mark[:8]}-{self.name}"
@@ -257,6 +267,11 @@ class NspawnNode(Node):
         target.write_text(content)
 
 
+def systemd_runs_here() -> bool:
+    """Whether this machine's own PID 1 is systemd, see sd_booted(3)."""
+    return Path("/run/systemd/system").exists()
+
+
 def version_of(tree: Path) -> str:
     """The image's version, from its os-release(5)."""
     for line in (tree / "usr/lib/os-release").read_text().splitlines():
@@ -264,15 +279,6 @@ def version_of(tree: Path) -> str:
         if name == "VERSION_ID":
             return value.strip("\"'")
     return "unknown"
-
-
-def _children(pid: int) -> list[int]:
-    """The children of all threads, see proc_pid_task(5)."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(word) for word in (task / "children").read_text().split()]
-    return found
 
 
 def _innermost_pid(pid: int) -> int | None:

@@ -126,6 +126,24 @@ def find(pid: int) -> Process | None:
     return Process(pid, int(fields[START_TIME_FIELD - 3]), boot_id())
 
 
+def children(pid: int) -> list[int]:
+    """The children of all threads of a process, see proc_pid_task(5)."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(word) for word in (task / "children").read_text().split()]
+    return found
+
+
+def descendants(process: Process) -> Iterator[Process]:
+    """A process and all that descend from it, parents first."""
+    yield process
+    for pid in children(process.pid):
+        child = find(pid)
+        if child is not None:
+            yield from descendants(child)
+
+
 def marked(mark: str) -> Iterator[Process]:
     """Every process of this user that was started with a mark, or by one that was."""
     wanted = f"{MARK}={mark}".encode()

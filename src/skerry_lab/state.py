@@ -3,6 +3,7 @@
     lab.jsonl       first line {"version": 1, "name": …, "mark": …}, then one line for each thing made:
                     {"made": "process", "pid": …, "start": …, "boot": …, "what": …}
                     {"made": "namespace", "name": …}            under /run/netns
+                    {"made": "directory", "path": …}            control groups, and what nspawn leaves in /run
     lock            held while a lab is changed
     nodes/<name>/   what belongs to a node; registry/, key, key.pub
 
@@ -21,15 +22,15 @@ import shutil
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.kit.run import run
 from skerry_lab.errors import LabError
-from skerry_lab.process import Process, marked, spawn
+from skerry_lab.process import Process, descendants, marked, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 VERSION = 1
 JOURNAL = "lab.jsonl"
@@ -70,6 +71,12 @@ class LabState:
         run(["ip", "netns", "add", name])
         return path_of(name)
 
+    def directory_outside(self, path: Path, *, make: bool = True) -> None:
+        """Make a directory outside the lab's own, or expect it to be made; `undo` removes it."""
+        self._record({"made": "directory", "path": str(path)})
+        if make:
+            path.mkdir(exist_ok=True)
+
     def processes(self) -> Iterator[tuple[str, Process]]:
         """What for, and which, of every recorded process, oldest first, dead ones too."""
         for line in self._records():
@@ -80,13 +87,16 @@ class LabState:
         """End and remove everything the lab made, and at last its directory."""
         records = list(self._records())
         for _, process in reversed(list(self.processes())):
-            process.kill()
-        for process in marked(self.mark):
+            if process.alive():
+                _kill_all(process)
+        for process in list(marked(self.mark)):
             if process.pid != os.getpid():
-                process.kill()
+                _kill_all(process)
         for line in reversed(records):
             if line["made"] == "namespace" and path_of(str(line["name"])).exists():
                 run(["ip", "netns", "delete", str(line["name"])])
+            if line["made"] == "directory":
+                _remove_empty(Path(str(line["path"])))
         _remove(self.directory)
 
     @contextlib.contextmanager
@@ -150,9 +160,20 @@ def open_state(directory: Path) -> LabState:
 
 
 def path_of(namespace: str) -> Path:
-    from pathlib import Path
-
     return Path(NETNS) / namespace
+
+
+def _kill_all(process: Process) -> None:
+    """A process with all its descendants, found before the first is killed and leaves the others orphans."""
+    for one in list(descendants(process)):
+        one.kill()
+
+
+def _remove_empty(path: Path) -> None:
+    """A directory and those below it; in control groups the files are not in the way of that."""
+    for place, _, _ in os.walk(path, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(place).rmdir()
 
 
 def _int(line: Mapping[str, object], key: str) -> int:
@@ -171,6 +192,4 @@ def _remove(directory: Path) -> None:
 
 
 def _mountinfo() -> list[str]:
-    from pathlib import Path
-
     return Path("/proc/self/mountinfo").read_text().splitlines()

@@ -9,9 +9,11 @@ import pytest
 
 from skerry_lab.errors import NodeError
 from skerry_lab.journal import Allowed
+from skerry_lab.node import NodeSpec
 
 if TYPE_CHECKING:
-    from skerry_lab.node import Node
+    from skerry_lab.lab import Lab
+    from skerry_lab.node import Node, NodeImage
 
 
 def test_it_boots_whole(node: Node) -> None:
@@ -45,6 +47,19 @@ def test_an_error_in_the_journal_is_seen(node: Node, expected_errors: list[Allow
     node.run(["sh", "-c", "echo '<3>all is lost' | systemd-cat -t oracle"])
     expected_errors.append(Allowed("oracle", "all is lost", "this test says so"))
     assert any(entry.message == "all is lost" for entry in node.journal("-t", "oracle"))
+
+
+def test_two_nodes_are_two_machines(node: Node, lab: Lab, node_image: NodeImage) -> None:
+    """Also where no service manager of the build machine keeps their control groups apart."""
+    other = lab.add(NodeSpec("other"), "nspawn", node_image)
+    other.start()
+    other.wait_ready(timeout_s=60)
+    for one in (node, other):
+        one.run(["systemd-run", "--unit=same", "--quiet", "sleep", "infinity"])
+    other.run(["systemctl", "stop", "same.service"])
+    assert node.run(["systemctl", "is-active", "same.service"]).text.strip() == "active"
+    assert other.run(["ping", "-c", "1", "-W", "2", "10.77.0.1"]).status == 0
+    other.kill_power()
 
 
 def test_a_reboot_keeps_etc_and_var(node: Node) -> None:

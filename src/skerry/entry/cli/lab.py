@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from skerry.kit.http import Json
     from skerry.kit.progress import Reporter
     from skerry_lab.lab import Lab
@@ -64,6 +67,7 @@ def up(
     from skerry_lab.lab import Lab
     from skerry_lab.node import NodeSpec
 
+    signal.signal(signal.SIGTERM, interrupt)
     text = cloud_config.read_text() if cloud_config else ""
     with progress(as_json=as_json) as report:
         source = _image(label, report)
@@ -149,6 +153,11 @@ def down(*, name: str, everything: bool, as_json: bool) -> None:
         forget_trees()
     if as_json:
         emit_json([made.name for made in gone])
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """What SIGTERM does: the same as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _image(label: str | None, report: Reporter) -> NodeImage:

@@ -33,6 +33,7 @@ MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var", "etc", "efi", "mnt", 
 
 
 def main() -> None:
+    os.umask(0o022)
     spec = json.loads(Path("/in/spec.json").read_text())
     subprocess.run(
         ["tar", "-x", "-f", "/in/packages.tar", "-C", str(TREE), "--numeric-owner", "-p", "--xattrs",
@@ -64,7 +65,7 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     _compile()
     subprocess.run(["ldconfig", "-r", str(TREE), "-X"], check=True)
     (TREE / "usr/share/skerry").mkdir(exist_ok=True)
-    shutil.copy("/in/packages.json", TREE / "usr/share/skerry/packages.json")
+    shutil.copyfile("/in/packages.json", TREE / "usr/share/skerry/packages.json")
     (TREE / "usr/lib/os-release").write_text("".join(f"{line}\n" for line in spec["os_release"]))
     files = _pack(int(spec["epoch"][0]))
     return {"idle_patterns": idle, "removed_libraries": [path.name for path in gone], "files": files}
@@ -112,6 +113,10 @@ def _own_code() -> None:
     )
     for name in LEFT_OUT:
         shutil.rmtree(target / name)
+    # A checkout's modes follow the umask of whoever made it.
+    for path in (target, *target.rglob("*")):
+        runs = path.is_dir() or path.parent.name == "bin"
+        path.chmod(0o755 if runs else 0o644)
 
 
 def _links() -> None:

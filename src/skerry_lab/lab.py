@@ -25,7 +25,7 @@ from skerry_lab.errors import LabError
 from skerry_lab.images import build_images
 from skerry_lab.network import GATEWAY, Cable, make_network, plug
 from skerry_lab.node import Node, NodeImage, NodeSpec
-from skerry_lab.nspawn import NspawnNode, require_root, unpack_tree
+from skerry_lab.nspawn import NspawnNode, nspawn_trees, require_root, unpack_tree
 from skerry_lab.qemu import HOST_FROM_INSIDE, QemuNode
 from skerry_lab.ssh import make_key
 from skerry_lab.state import LabState, create, open_state, path_of
@@ -179,5 +179,8 @@ def labs(root: Path | None = None) -> Iterator[Lab]:
 
 
 def forget_trees() -> None:
-    """Remove the unpacked trees; for when no lab is left that stands on them."""
-    shutil.rmtree(cache_dir() / "lab" / "trees", ignore_errors=True)
+    """Remove the unpacked trees on which no node stands, of whatever lab."""
+    used = nspawn_trees()
+    for tree in (cache_dir() / "lab" / "trees").glob("*"):
+        if str(tree) not in used:
+            shutil.rmtree(tree, ignore_errors=True)

@@ -82,6 +82,16 @@ def unpack_tree(tree: Path) -> Path:
     return directory
 
 
+def nspawn_trees() -> set[str]:
+    """The trees of all nspawn nodes that run on this machine now, by their command lines."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            found |= {word.removeprefix("--directory=") for word in words if word.startswith("--directory=")}
+    return found
+
+
 class NspawnNode(Node):
     """See the module. `number` is the node's place in the lab, from 0."""
 

@@ -113,7 +113,8 @@ def list_(*, as_json: bool) -> None:
 @click.argument("command", nargs=-1)
 def ssh(node: str, command: tuple[str, ...]) -> None:
     """Open a root shell on NODE, or run COMMAND there."""
-    argv = _find(node)[1].command(command, terminal=True)
+    words = command[1:] if command[:1] == ("--",) else command
+    argv = _find(node)[1].command(words, terminal=True)
     os.execvp(argv[0], argv)  # noqa: S606 - the person's own terminal goes with it
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -34,14 +35,19 @@ FAILED = 1
 INTERRUPTED = 130
 
 
+def nouns() -> dict[str, str]:
+    """The nouns that are here: a host leaves out those that compose images and run labs."""
+    return {noun: text for noun, text in NOUNS.items() if find_spec(f"skerry.entry.cli.{noun}")}
+
+
 class Nouns(click.Group):
     """A group whose commands are imported only when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(NOUNS)
+        return sorted(nouns())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in NOUNS:
+        if cmd_name not in nouns():
             return None
         command = getattr(importlib.import_module(f"skerry.entry.cli.{cmd_name}"), cmd_name)
         if not isinstance(command, click.Command):
@@ -50,16 +56,18 @@ class Nouns(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Nouns"):
-            formatter.write_dl(sorted(NOUNS.items()))
+            formatter.write_dl(sorted(nouns().items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in NOUNS and not args[0].startswith("-"):
+        if args and args[0] not in nouns() and not args[0].startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(args[0], NOUNS, n=1)
+            near = difflib.get_close_matches(args[0], nouns(), n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
+            if args[0] in NOUNS:
+                meant = " It is for a workstation; a host does not have it."
             ctx.fail(f"No such noun {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
 

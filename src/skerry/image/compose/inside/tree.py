@@ -20,7 +20,13 @@ from skerry.image.compose.inside import modules, trim
 TREE = Path("/tree")
 CODE = "usr/lib/skerry"
 # What a workstation needs and a host does not.
-LEFT_OUT = ("skerry/image/compose", "skerry_lab")
+LEFT_OUT = (
+    "skerry/entry/cli/demo.py",
+    "skerry/entry/cli/image.py",
+    "skerry/entry/cli/lab.py",
+    "skerry/image/compose",
+    "skerry_lab",
+)
 # State lives in /var; these names in the sealed root lead there.
 LINKS = {
     "home": "var/home",
@@ -112,7 +118,8 @@ def _own_code() -> None:
         "/skerry", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
     )
     for name in LEFT_OUT:
-        shutil.rmtree(target / name)
+        path = target / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     # A checkout's modes follow the umask of whoever made it.
     for path in (target, *target.rglob("*")):
         runs = path.is_dir() or path.parent.name == "bin"

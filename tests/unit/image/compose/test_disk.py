@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.recipes import small
@@ -49,6 +49,7 @@ def test_the_table_has_a_fixed_identifier_for_every_partition(tmp_path: Path) ->
     assert table == _table(recipe, layout(recipe))
 
 
+@settings(deadline=None)  # a disk may be slow
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), max_size=6), st.integers(0, 4095))
 def test_data_is_copied_and_holes_stay_holes(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[bool, int]], tail: int

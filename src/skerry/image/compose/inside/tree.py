@@ -191,8 +191,9 @@ def _compile() -> None:
         *(f"/{path.relative_to(TREE)}" for path in TREE.glob("usr/lib/python3.*")),
     ]
     for directory in directories:
+        # -B: or it would write the modules it needs itself first, to be checked by time, and leave them so.
         subprocess.run(
-            ["chroot", str(TREE), "/usr/bin/python3", "-I", "-m", "compileall", "-q",
+            ["chroot", str(TREE), "/usr/bin/python3", "-I", "-B", "-m", "compileall", "-q",
              "--invalidation-mode", "unchecked-hash", directory],
             check=True, env={"PYTHONHASHSEED": "0", "PATH": "/usr/sbin:/usr/bin"},
         )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from skerry.entry.cli.main import NOUNS
 from skerry.entry.daemon.settings import Settings
 from skerry.host.provision.keys import COREOS_KEYS, FILE_KEYS, SKERRY_KEYS, TOP_KEYS, UNIT_KEYS, USER_KEYS
 from skerry.host.units.requirements import KEYS
+from skerry.image.compose.recipe import keys, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -45,10 +45,15 @@ def test_reference_has_every_setting() -> None:
 
 
 def test_reference_has_every_key_of_a_recipe() -> None:
-    recipe = tomllib.loads((ROOT / "os" / "images" / "skerry.toml").read_text())
-    keys = {f"{k}.{inner}" for k, v in recipe.items() if isinstance(v, dict) for inner in v}
-    keys |= {k for k, v in recipe.items() if not isinstance(v, dict)}
-    assert keys - words_in_code("reference/recipe.md") == set()
+    page = (ROOT / "docs" / "reference" / "recipe.md").read_text()
+    assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == keys()
+
+
+def test_examples_in_the_reference_of_recipes_are_good() -> None:
+    page = (ROOT / "docs" / "reference" / "recipe.md").read_text()
+    found = re.findall(r"^\| `([\w.]+)`.*\| `([^`]+)` \|$", page, re.MULTILINE)
+    text = "\n".join(f"{key} = {value}" for key, value in found)
+    assert parse(text, ROOT / "os" / "images" / "example.toml").name == "skerry"
 
 
 def test_guide_has_every_key_of_fleet() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.image.compose.errors import ComposeError
@@ -19,7 +20,6 @@ from skerry.kit.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from skerry.kit.toml_lines import Document
 
@@ -112,6 +112,21 @@ def parse(source: str, path: Path) -> Recipe:
     """The recipe in `source`; `path` is for messages and for what the recipe names relative to itself."""
     document = toml_lines.parse(source, str(path))
     read = _Reader(document)
+    recipe = _read(read, document, path)
+    read.finish()
+    return recipe
+
+
+def keys() -> frozenset[str]:
+    """Every key that a recipe may have, dotted."""
+    nothing = toml_lines.parse("", "")
+    read = _Reader(nothing)
+    _read(read, nothing, Path())
+    return frozenset(read.known)
+
+
+def _read(read: _Reader, document: Document, path: Path) -> Recipe:
+    """The values, stand-ins where one is missing or wrong: the reader knows, and refuses in the end."""
     format_version = read.value("format", int)
     if format_version is not None and format_version != FORMAT:
         read.complain(f"recipe format {format_version} is not known to this version of Skerry", "format")
@@ -130,7 +145,7 @@ def parse(source: str, path: Path) -> Recipe:
     for entry, directory in zip(read.texts("tree.files"), files, strict=True):
         if not directory.is_dir():
             read.complain(f"there is no directory {entry}", "tree.files", text=entry)
-    recipe = Recipe(
+    return Recipe(
         name=name or "",
         version=version or "",
         suite=read.word("suite", SUITE, "a suite", hint="as in trixie") or "",
@@ -159,8 +174,6 @@ def parse(source: str, path: Path) -> Recipe:
         ),
         document=document,
     )
-    read.finish()
-    return recipe
 
 
 class _Reader:
@@ -168,14 +181,14 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._known: set[str] = set()
+        self.known: set[str] = set()
         self._problems: list[Problem] = []
 
     def complain(self, message: str, key: str, *, text: str | None = None, hint: str | None = None) -> None:
         self._problems.append(self._document.problem(message, key, text=text, hint=hint))
 
     def value(self, key: str, kind: type[T], *, required: bool = True) -> T | None:
-        self._known.add(key)
+        self.known.add(key)
         found: object = self._document.values
         for part in key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
@@ -241,10 +254,10 @@ class _Reader:
         """Raise ProblemsError if anything was wrong, unknown keys included."""
         values = self._document.values
         empty = {key for key, value in values.items() if value == {}}
-        tables = {key.rpartition(".")[0] for key in self._known}
+        tables = {key.rpartition(".")[0] for key in self.known}
         for key in _leaves(values):
-            if key not in self._known and key not in empty & tables:
-                near = difflib.get_close_matches(key, self._known, 1, 0.6)
+            if key not in self.known and key not in empty & tables:
+                near = difflib.get_close_matches(key, self.known, 1, 0.6)
                 self.complain(f"unknown key {key}", key, hint=f"did you mean {near[0]}?" if near else None)
         if self._problems:
             unique = dict.fromkeys(self._problems)

@@ -142,22 +142,43 @@ print(made.text.split(), os.geteuid() != 0, (out / "x").stat().st_uid == os.gete
 """
 
 
-@pytest.mark.skipif(other_user() is None, reason="needs a user with subordinate ids")
-def test_without_root_a_sandbox_has_owners_of_every_kind(sandbox: Sandbox, tmp_path: Path) -> None:
+INTERRUPTED = """
+import pathlib, sys
+from skerry.image.compose import mirror, mmdebstrap
+def report(event):
+    if event.note == "installing essential packages":
+        raise KeyboardInterrupt
+out = pathlib.Path(sys.argv[2])
+try:
+    mmdebstrap.bootstrap(out / "out.tar", "trixie", mirror.find_mirror(), ["busybox-static"],
+                         variant="essential", step="packages", report=report)
+except KeyboardInterrupt:
+    print("interrupted", list(out.iterdir()))
+"""
+
+
+def as_other_user(script: str, tools: Path, directory: Path) -> str:
+    """What a script of ours says when that user runs it, with a directory of the user's own."""
     user = pwd.getpwnam(other_user() or "")
-    code, out = tmp_path / "code", tmp_path / "out"
+    code, out = directory / "code", directory / "out"
     shutil.copytree(SOURCE / "skerry", code / "skerry", ignore=shutil.ignore_patterns("__pycache__"))
     out.mkdir()
     os.chown(out, user.pw_uid, user.pw_gid)
-    reach = [
-        tmp_path,
-        *(one for one in tmp_path.parents if one.owner() == "root" and one.name.startswith("pytest")),
-    ]
-    for directory in reach:
-        directory.chmod(0o755)
-    done = run(
+    for above in (directory, *directory.parents):
+        if above.name.startswith("pytest") or above == directory:
+            above.chmod(0o755)
+    return run(
         ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--",
-         "/usr/bin/python3", "-B", "-c", UNPRIVILEGED, str(sandbox.tools), str(out)],
-        env={"PYTHONPATH": str(code), "HOME": "/nonexistent"},
-    )  # fmt: skip
-    assert done.text == "['0:7', '9:9'] True True\n"
+         "/usr/bin/python3", "-B", "-c", script, str(tools), str(out)],
+        env={"PYTHONPATH": str(code), "HOME": "/nonexistent"}, timeout_s=120,
+    ).text  # fmt: skip
+
+
+@pytest.mark.skipif(other_user() is None, reason="needs a user with subordinate ids")
+def test_without_root_a_sandbox_has_owners_of_every_kind(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert as_other_user(UNPRIVILEGED, sandbox.tools, tmp_path) == "['0:7', '9:9'] True True\n"
+
+
+@pytest.mark.skipif(other_user() is None, reason="needs a user with subordinate ids")
+def test_without_root_an_interruption_leaves_nothing_of_any_owner(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert as_other_user(INTERRUPTED, sandbox.tools, tmp_path) == "interrupted []\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +42,21 @@ def watch(request: pytest.FixtureRequest, node: Node, directory: Path) -> Iterat
         pytest.fail(
             f"unexpected errors in the journal of {node.name} (kept in {kept}):\n{lines}", pytrace=False
         )
+
+
+def fetch(node: Node, port: int, *, timeout_s: float = 60) -> str:
+    """The page at a port of the node, once its server answers."""
+    end = time.monotonic() + timeout_s
+    while True:
+        address, here = node.forward(port)
+        try:
+            with urllib.request.urlopen(f"http://{address}:{here}/", timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def keep(test: str, node: Node, directory: Path) -> Path:

@@ -50,6 +50,14 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         Allowed(
             "kernel", r"RETBleed|Spectre|MDS CPU bug|Speculative", "emulated processors lack mitigations"
         ),
+        Allowed(
+            "kernel", r"^watchdog: watchdog0: watchdog did not stop!", "systemd leaves it on for the reboot"
+        ),
+        Allowed(
+            "sshd-session",
+            r"^fatal: chroot\(\"/run/sshd\"\): No such file",
+            "the lab knocks while the machine goes down",
+        ),
         Allowed("kernel", r"i8042: (No controller found|Can't read CTR)", "the machines have no keyboard"),
     ),
     "nspawn": (

@@ -121,9 +121,16 @@ def find(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the name, which may hold anything, is in parentheses
-    if fields[0] in "ZX":
+    if fields[0] in "ZX" and not _other_threads(pid):
         return None
     return Process(pid, int(fields[START_TIME_FIELD - 3]), boot_id())
+
+
+def _other_threads(pid: int) -> bool:
+    """Whether threads live on after their first one, and with them open files, locks, memory."""
+    with contextlib.suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/task")) > 1  # noqa: PTH208
+    return False
 
 
 def children(pid: int) -> list[int]:

@@ -93,6 +93,13 @@ class QemuNode(Node):
                 process.kill()
                 raise NodeError(f"QEMU did not start: {(self.directory / 'qemu.log').read_text()[-500:]}")
             time.sleep(0.02)
+        try:
+            with converse(self._qmp) as qmp:  # it answers only when it has read the snapshot
+                qmp.command("query-status")
+        except NodeError as error:
+            process.kill()
+            said = (self.directory / "qemu.log").read_text()[-500:]
+            raise NodeError(f"QEMU did not start: {said}") from error
 
     def running(self) -> bool:
         return self._process() is not None
@@ -148,15 +155,19 @@ class QemuNode(Node):
     def snapshot(self, name: str) -> None:
         """Keep the machine's whole state, memory and disk, inside its disk."""
         self.ssh.forget()
-        self._snapshot_command("savevm", name)
+        with converse(self._qmp, timeout_s=120) as qmp:
+            said = qmp.monitor(f"savevm {name}").strip()
+        if said:
+            raise NodeError(f"{self.name} cannot be kept as a snapshot: {said}")
 
     def restore(self, name: str) -> None:
-        """Go back to a snapshot, running or not; whoever was connected no longer is."""
-        self.ssh.forget()
-        if self.running():
-            self._snapshot_command("loadvm", name)
-        else:
-            self.start(snapshot=name)
+        """Go back to a snapshot, running or not; who was connected no longer is, and ports are new.
+
+        In a new process: within one, QEMU never lets an emulated time stamp counter go back, and the guest
+        would see its clock jump ahead by the time that the process has run since the snapshot.
+        """
+        self.kill_power()
+        self.start(snapshot=name)
 
     def reset(self) -> None:
         """Press the reset button."""
@@ -170,12 +181,6 @@ class QemuNode(Node):
             self.try_run(["systemctl", "reboot"], timeout_s=20)
         self.ssh.forget()
         return self.wait_ready(timeout_s=timeout_s, other_than=before)
-
-    def _snapshot_command(self, verb: str, name: str) -> None:
-        with converse(self._qmp, timeout_s=120) as qmp:
-            said = qmp.monitor(f"{verb} {name}").strip()
-            if said:
-                raise NodeError(f"{self.name}: {verb} {name}: {said}")
 
     @property
     def _qmp(self) -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
+from node_watch import fetch
 from skerry_lab.errors import NodeError
 from skerry_lab.journal import Allowed
 from skerry_lab.node import NodeSpec
@@ -37,9 +37,7 @@ def test_a_program_that_fails_says_why(node: Node) -> None:
 
 def test_a_container_runs_and_its_page_is_fetched(node: Node) -> None:
     node.run(["podman", "run", "-d", "--name", "hello", "-p", "8080:80", "tutum/hello-world"])
-    host, port = node.forward(8080)
-    with urllib.request.urlopen(f"http://{host}:{port}/", timeout=10) as answer:
-        assert b"Hello world!" in answer.read()
+    assert "Hello world!" in fetch(node, 8080)
     node.run(["podman", "rm", "-f", "-t", "2", "hello"])
 
 

@@ -16,6 +16,7 @@ FIND_ROOT = """
 for block in /sys/class/block/*; do
     grep -qx "PARTNAME=skerry_$(. /etc/os-release; echo $VERSION_ID)" $block/uevent && cat $block/start
 done
+true
 """
 
 

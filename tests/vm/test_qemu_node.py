@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import urllib.request
 from typing import TYPE_CHECKING
+
+from node_watch import fetch
 
 if TYPE_CHECKING:
     from skerry_lab.qemu import QemuNode
@@ -16,9 +17,7 @@ def test_it_boots_whole(machine: QemuNode) -> None:
 
 def test_a_container_runs_and_its_page_is_fetched(machine: QemuNode) -> None:
     machine.run(["podman", "run", "-d", "-p", "8080:80", "tutum/hello-world"], timeout_s=120)
-    host, port = machine.forward(8080)
-    with urllib.request.urlopen(f"http://{host}:{port}/", timeout=30) as answer:
-        assert b"Hello world!" in answer.read()
+    assert "Hello world!" in fetch(machine, 8080)
 
 
 def test_a_snapshot_forgets_what_came_after_it(machine: QemuNode) -> None:

@@ -6,13 +6,12 @@ The tests are one story, in their order, on one machine.
 from __future__ import annotations
 
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from node_watch import watch
+from node_watch import fetch, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,13 +54,6 @@ def states(node: QemuNode) -> dict[str, str]:
     return dict(zip(UNITS, words, strict=True))
 
 
-def page(node: QemuNode, port: int) -> bytes:
-    address, here = node.forward(port)
-    with urllib.request.urlopen(f"http://{address}:{here}/", timeout=60) as answer:
-        body: bytes = answer.read()
-    return body
-
-
 def test_all_three_run(host: QemuNode) -> None:
     table = host.run(["skerry", "unit", "list", "--no-legend"]).text
     told = {line.split()[0]: line.split()[-2:] for line in table.splitlines()}
@@ -70,7 +62,7 @@ def test_all_three_run(host: QemuNode) -> None:
 
 def test_hello_world_answers_on_the_port_that_docker_chose(host: QemuNode) -> None:
     port = int(host.run(["docker", "port", "helloworld", "80"]).text.strip().rpartition(":")[2])
-    assert b"Hello world!" in page(host, port)
+    assert "Hello world!" in fetch(host, port)
 
 
 def test_my_service_says_hello_every_second(host: QemuNode) -> None:
@@ -78,7 +70,7 @@ def test_my_service_says_hello_every_second(host: QemuNode) -> None:
 
 
 def test_apache_serves_its_page(host: QemuNode) -> None:
-    assert b"It works!" in page(host, 8081)
+    assert "It works!" in fetch(host, 8081)
 
 
 def test_apache_announced_itself(host: QemuNode) -> None:
@@ -97,7 +89,7 @@ def test_apache_takes_its_word_back_when_it_stops(host: QemuNode) -> None:
     host.run(["skerry", "unit", "stop", "my-advanced-service"], timeout_s=PATIENCE_S)
     assert host.try_run(["etcdctl", "get", KEY]).status != 0
     with pytest.raises(OSError):  # noqa: PT011 - refused, reset: whatever the network says
-        page(host, 8081)
+        fetch(host, 8081, timeout_s=1)
 
 
 def test_they_are_as_they_were_after_a_reboot(host: QemuNode) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import skerry
-from skerry.image.compose.build import Image, Store, build
+from skerry.image.compose.build import DEFAULT_RECIPE, Image, Store, build
 from skerry.image.compose.errors import BudgetError, NoMirrorError
+from skerry.image.compose.recipe import load
 from skerry.kit.errors import ProblemsError
 from skerry.kit.progress import Phase, Progress
 from skerry.kit.run import Completed, run
@@ -41,7 +42,13 @@ def line_of(recipe: Path, words: str) -> int:
         ('"podman",', '"podmann",', TOOLS, "trixie has no package podmann", "podman"),
         ('"ahci",', '"ahcj",', PACKAGES, "has no module ahcj", None),
         ('"fstrim.timer"', '"fstrum.timer"', PACKAGES, "the tree has no unit fstrum.timer", None),
-        ('"nvme",', '"nvmx",', ROOT, "has no module nvmx", None),
+        (
+            '"sha256_ssse3", "dm_verity"',
+            '"sha256_sse9", "dm_verity"',
+            ROOT,
+            "has no module sha256_sse9",
+            None,
+        ),
         ("usr/sbin/dmsetup", "usr/sbin/dmset", ROOT, "no program usr/sbin/dmset", None),
     ],
     ids=["package", "module", "unit", "initrd-module", "initrd-program"],
@@ -110,7 +117,8 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_left_clean(image: Image, tmp
 
 
 def test_a_root_over_its_budget_is_refused(cache: Callable[..., Path], recipe: Callable[..., Path]) -> None:
-    path = recipe(("root_mib = 260", "root_mib = 100"))
+    allowed = load(DEFAULT_RECIPE).root_budget_mib
+    path = recipe((f"root_mib = {allowed}", "root_mib = 100"))
     with pytest.raises(BudgetError, match="the recipe allows 100 MiB"):
         build(path, cache=cache("tools", "packages", "tree", "root"))
 

@@ -209,6 +209,9 @@ class _Planner:
         ours = self.config.settings
         if ours.daemon is not None:
             self._write(ours.daemon_line, DAEMON_FILE, ours.daemon.encode(), mode=0o600)
+            # The daemon starts beside us. Also where the file is there: a run may have been cut off after it.
+            why = "the document gives its settings"
+            self.steps.append(CommandUnit(ours.daemon_line, why, "skerryd.service", "try-restart"))
         if ours.registries:
             text = registries_conf(ours.registries)
             self._write(ours.registries[0].line, REGISTRIES_FILE, text.encode())

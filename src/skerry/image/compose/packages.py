@@ -63,7 +63,9 @@ def make(workshop: Workshop, mirror: Mirror, recipe: Recipe, *, generation: str)
 
 
 def _on_their_lines(recipe: Recipe, error: mmdebstrap.UnknownPackageError) -> ProblemsError:
-    near = {name: difflib.get_close_matches(name, error.known, 3, 0.75) for name in error.names}
+    # apt's list also has the names that it was only asked for.
+    known = set(error.known) - set(error.names)
+    near = {name: difflib.get_close_matches(name, sorted(known), 3, 0.75) for name in error.names}
     keys = ("packages.install", "kernel.package")
     return recipe.refuse_all(f"{recipe.suite} has no package", keys, error.names, near)
 

@@ -70,4 +70,4 @@ def test_the_data_partition_grew_to_the_disk(provisioned: QemuNode) -> None:
 
 def test_the_host_says_what_it_is(provisioned: QemuNode) -> None:
     status = json.loads(provisioned.try_run(["skerry", "host", "status", "--json"]).text)
-    assert status["system"]["image_version"]
+    assert status["os"]["image_version"]

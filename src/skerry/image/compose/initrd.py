@@ -58,7 +58,17 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
                 raise recipe.refuse_all(
                     "the packages have no program", ("initrd.programs",), result["unknown_programs"]
                 )
-            argv = ["zstd", "-19", "-q", "--no-progress", "--rm", "/out/initrd.cpio", "-o", "/out/initrd.zst"]
+            argv = [
+                "zstd",
+                "--ultra",
+                "-22",
+                "-q",
+                "--no-progress",
+                "--rm",
+                "/out/initrd.cpio",
+                "-o",
+                "/out/initrd.zst",
+            ]
             sandbox.run(argv, binds=binds)
         size = (directory / "initrd.zst").stat().st_size
         return f"kernel {result['kernel']}, initrd {size / (1 << 20):.1f} MiB"

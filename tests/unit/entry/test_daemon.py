@@ -151,3 +151,15 @@ def test_a_client_that_leaves_a_silent_stream_leaves_nothing_behind(daemon: Daem
         lines.close()
         while "journal of silent.service closed" not in daemon.log:
             daemon.client.call("GET", "/v1/host")
+
+
+def test_a_name_of_the_hosts_own_is_refused_and_not_kept(daemon: Daemon) -> None:
+    theirs = daemon.root / "usr/lib/systemd/system/ssh.service"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(TEXT)
+    with daemon:
+        with pytest.raises(ApiError) as caught:
+            submit(daemon, "ssh.service", "start")
+        assert stored(daemon) == []
+    assert "ssh.service" in str(caught.value)
+    assert theirs.read_text() == TEXT

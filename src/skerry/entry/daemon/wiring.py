@@ -31,19 +31,21 @@ from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.host.units.check import check_unit
 from skerry.host.units.journal import read_journal
+from skerry.host.units.placed import PlacedUnits
 from skerry.host.units.systemd import Systemd
 from skerry.kit.clock import SystemClock
 from skerry.kit.errors import ProblemsError, SkerryError
 from skerry.kit.notify import listen_fds, notify, watchdog_s
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from skerry.entry.rest.units import Journal
     from skerry.fleet.store.interface import Store
     from skerry.host.units.interface import ServiceManager
     from skerry.kit.clock import Clock
+    from skerry.kit.errors import Problem
 
 RETRY_S = 2.0
 
@@ -97,7 +99,7 @@ async def run(
         cluster = None
         if store is not None:
             stack.push_async_callback(store.close)
-            desired = Desired(store, node.id, doors.check)
+            desired = Desired(store, node.id, _minding_the_host(doors.check, PlacedUnits(paths.root)))
             more = key_routes(Keyspace(store, doors.clock))
             cluster = Cluster(desired, node, doors.journal, more, settings.token_limit)
         server = make_server(create_app(host, cluster))
@@ -117,6 +119,25 @@ async def run(
                 task.cancel()
             await serving
     log.info("stopped; units keep running")
+
+
+def _minding_the_host(check: Check, placed: PlacedUnits) -> Check:
+    """The check, and that a unit has no name of the host's own: told at once, not when it is placed."""
+
+    def both(
+        name: str,
+        text: str,
+        companions: Mapping[str, str] | None = None,
+        *,
+        file: str | None = None,
+        drop_ins: Iterable[tuple[str, str]] = (),
+    ) -> list[Problem]:
+        beside = list(drop_ins)
+        problems = check(name, text, companions, file=file, drop_ins=beside)
+        clash = placed.clash(name, text, beside)
+        return problems if clash is None else [clash, *problems]
+
+    return both
 
 
 async def _open_store(path: Path, clock: Clock) -> tuple[SqliteStore | None, str | None]:

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.host.units.errors import UnitError, UnitNameError
+from skerry.host.units.errors import UnitError, UnitNameError, UnitNotOursError
 from skerry.host.units.name import parse_name
-from skerry.host.units.place import refuse_foreign
+from skerry.host.units.place import placement, refuse_foreign
+from skerry.kit.errors import Problem
 from skerry.kit.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from skerry.host.units.place import Placement
 
 MARKERS = Path("run/skerry/units")
@@ -104,6 +107,21 @@ class PlacedUnits:
                 write_atomic(path, file.text)
         except OSError as error:
             raise UnitError(f"{marker.name} cannot be written: {error}") from error
+
+    def clash(self, name: str, text: str, drop_ins: Iterable[tuple[str, str]] = ()) -> Problem | None:
+        """What stands in the way of placing a unit: one of the host's own of that name. Changes nothing."""
+        try:
+            before = self.read_one(name)
+            refuse_foreign(
+                placement(parse_name(name), text, drop_ins),
+                self.root,
+                before.paths if before is not None else (),
+            )
+        except UnitNotOursError as error:
+            return Problem(name, None, error.message, hint=error.hint)
+        except UnitError:
+            return None  # a text that cannot be read is the checks' to tell, on its own lines
+        return None
 
     def delete(self, marker: Marker) -> None:
         """Remove the files that a marker names, and the drop-in directories that are empty then."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import shutil
 import stat
 from typing import NamedTuple
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +77,6 @@ def test_any_files_are_read_back(files: dict[str, bytes]) -> None:
     assert {name: entry.data for name, entry in read(written(files)).items()} == files
 
 
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="needs cpio")
 def test_cpio_reads_it() -> None:
     archive = written({"init": b"#!", "lib/y": b"12345"}, ("lib",))
     assert run(["cpio", "--list", "--quiet"], stdin=archive).text.split() == ["lib", "init", "lib/y"]

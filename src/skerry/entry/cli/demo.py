@@ -143,10 +143,9 @@ def _on(node: Node, command: str) -> None:
 
 @contextmanager
 def _waiting(report: Reporter, step: str) -> Iterator[None]:
-    started = time.monotonic()
     report(Progress(step, Phase.STARTED))
     yield
-    report(Progress(step, Phase.DONE, note=f"{time.monotonic() - started:.0f} s"))
+    report(Progress(step, Phase.DONE))
 
 
 def _heading(text: str) -> None:

@@ -1,7 +1,7 @@
 """The host itself: what is to be downloaded, and on a virtual machine how it boots, idles and starts units.
 
 Composes the image if need be, and boots it through UEFI as the lab does, three times from nothing. The
-machine should have nothing else to do.
+machine should have nothing else to do. As root, units are started on a container of the image's tree.
 """
 
 from __future__ import annotations
@@ -65,9 +65,18 @@ def booted(node: Node) -> dict[str, float]:
     node.start()
     node.wait_ready(timeout_s=BOOT_TIMEOUT_S)
     ready = time.monotonic() - begun
-    said = seconds(node.run(["systemd-analyze", "time"]).text.splitlines()[0])
-    return {"systemd's account": said.pop("total"), "of it " + "kernel": said.get("kernel", 0.0),
-            "of it userspace": said.get("userspace", 0.0), "power on to ready, by ssh": ready}  # fmt: skip
+    account, reached = node.run(["systemd-analyze", "time"]).text.splitlines()[:2]
+    said = seconds(account)
+    kernel = said.get("kernel", 0.0)
+    after = SPAN.search(reached.partition("after")[2])
+    if after is None:
+        raise ValueError(f"systemd-analyze says {reached!r}")
+    return {
+        "kernel to multi-user": kernel + int(after[1] or 0) * 60 + float(after[2]),
+        "of it kernel and initrd": kernel,
+        "all jobs done, skerryd answers": said["total"],
+        "power on to ready, by ssh": ready,
+    }
 
 
 def idle(node: Node) -> None:
@@ -112,6 +121,12 @@ def main() -> None:
                 node.kill_power()
         report("boot", "s", {what: [boot[what] for boot in boots] for what in boots[0]}, goal=20)
         idle(node)
+        if os.geteuid() == 0:
+            # Emulated, a start of Python costs seconds; a container runs at the machine's speed.
+            node.kill_power()
+            node = lab.add(NodeSpec("starts"), "nspawn", NodeImage(None, store.path(image.label, "tree.tar")))
+            node.start()
+            node.wait_ready(timeout_s=60)
         unit_start(node)
 
 

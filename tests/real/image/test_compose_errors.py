@@ -165,11 +165,22 @@ except KeyboardInterrupt:
 """
 
 
+def link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
 def as_other_user(script: str, tools: Path, directory: Path) -> str:
     """What a script of ours says when that user runs it, with a directory of the user's own."""
     user = pwd.getpwnam(other_user() or "")
     code, out = directory / "code", directory / "out"
     shutil.copytree(SOURCE / "skerry", code / "skerry", ignore=shutil.ignore_patterns("__pycache__"))
+    # The cache may lie in a home that is closed to others.
+    reachable = directory / "tools"
+    shutil.copytree(tools, reachable, symlinks=True, copy_function=link_or_copy)
     out.mkdir()
     os.chown(out, user.pw_uid, user.pw_gid)
     for above in (directory, *directory.parents):
@@ -177,7 +188,7 @@ def as_other_user(script: str, tools: Path, directory: Path) -> str:
             above.chmod(0o755)
     return run(
         ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--",
-         "/usr/bin/python3", "-B", "-c", script, str(tools), str(out)],
+         "/usr/bin/python3", "-B", "-c", script, str(reachable), str(out)],
         env={"PYTHONPATH": str(code), "HOME": "/nonexistent"}, timeout_s=120,
     ).text  # fmt: skip
 

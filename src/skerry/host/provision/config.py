@@ -108,10 +108,12 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The `skerry:` key. `daemon` is TOML already."""
+    """The `skerry:` key, and `coreos.update`. `daemon` and `update` are TOML already."""
 
     daemon: str | None = field(default=None, repr=False)
     daemon_line: int = 0
+    update: str | None = field(default=None, repr=False)
+    update_line: int = 0
     registries: tuple[Registry, ...] = ()
     timezone: str | None = None
     timezone_line: int = 0

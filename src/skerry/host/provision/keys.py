@@ -99,8 +99,10 @@ _FLANNEL_KEYS = _all(
 _LOCKSMITH_KEYS = _all(
     Kind.TEXT, "endpoint etcd_cafile etcd_certfile etcd_keyfile group window_start window_length"
 )
-_UPDATE_KEYS = _all(Kind.TEXT, "group server") | {
-    "reboot_strategy": Key(Kind.TEXT, choices=("best-effort", "etcd-lock", "reboot", "off"))
+_UPDATE_KEYS = {
+    "group": TEXT,
+    "server": Key(Kind.TEXT, note="write `skerry: {update: {repository: …}}`"),
+    "reboot_strategy": Key(Kind.TEXT, choices=("best-effort", "etcd-lock", "reboot", "off")),
 }
 _OEM_KEYS = _all(Kind.TEXT, "id name version_id home_url bug_report_url")
 
@@ -115,12 +117,13 @@ COREOS_KEYS = {
     ),
     "flannel": Key(Kind.TABLE, _FLANNEL_KEYS, note="Skerry has no network across machines yet"),
     "locksmith": Key(Kind.TABLE, _LOCKSMITH_KEYS, note="Skerry does not coordinate reboots yet"),
-    "update": Key(Kind.TABLE, _UPDATE_KEYS, note="Skerry does not update itself yet"),
+    "update": Key(Kind.TABLE, _UPDATE_KEYS),
     "oem": Key(Kind.TABLE, _OEM_KEYS, note="the image's recipe says what /etc/os-release holds"),
 }
 
 SKERRY_KEYS = {
     "daemon": Key(Kind.FREE),
+    "update": Key(Kind.FREE),
     "registries": Key(Kind.TABLES, {"prefix": TEXT, "mirror": TEXT, "insecure": FLAG}),
     "timezone": TEXT,
     "ntp": TEXTS,
@@ -177,8 +180,8 @@ REPLACED_SERVICES = {
     "early-docker.service": "containers start with Podman, which needs no daemon",
     "early-docker.socket": "containers start with Podman, which needs no daemon",
     "locksmithd.service": "Skerry does not coordinate reboots yet",
-    "update-engine.service": "Skerry does not update itself yet",
-    "update-engine-stub.service": "Skerry does not update itself yet",
+    "update-engine.service": "skerry-update.timer looks for releases",
+    "update-engine-stub.service": "skerry-update.timer looks for releases",
     "update-engine-reboot-manager.service": "Skerry does not coordinate reboots yet",
     "coreos-setup-environment.service": "/etc/environment is written when the document uses an address",
 }

@@ -47,6 +47,7 @@ NETWORK_UNIT = "skerry-provision-network.service"
 CORE = "core"
 WHEEL = "wheel"
 DAEMON_FILE = "/etc/skerry/skerryd.toml.d/50-cloud-config.toml"
+UPDATE_FILE = "/etc/skerry/update.toml.d/50-cloud-config.toml"
 REGISTRIES_FILE = "/etc/containers/registries.conf.d/50-skerry.conf"
 NTP_FILE = "/etc/systemd/timesyncd.conf.d/50-cloud-config.conf"
 ENVIRONMENT_FILE = "/etc/environment"
@@ -80,7 +81,13 @@ def occasion(sha256: str, machine: Machine) -> Occasion:
 
 def paths(config: CloudConfig) -> set[str]:
     """Every path whose state `plan` looks at."""
-    found = {f.path for f in config.files} | {DAEMON_FILE, REGISTRIES_FILE, NTP_FILE, "/etc/localtime"}
+    found = {f.path for f in config.files} | {
+        DAEMON_FILE,
+        UPDATE_FILE,
+        REGISTRIES_FILE,
+        NTP_FILE,
+        "/etc/localtime",
+    }
     for unit in config.units:
         found |= {str(d / unit.name) for d in (unit.directory, Place.SYSTEMD.directory(runtime=False))}
         found |= {str(unit.directory / f"{unit.name}.d" / d.name) for d in unit.drop_ins}
@@ -212,6 +219,8 @@ class _Planner:
             # The daemon starts beside us. Also where the file is there: a run may have been cut off after it.
             why = "the document gives its settings"
             self.steps.append(CommandUnit(ours.daemon_line, why, "skerryd.service", "try-restart"))
+        if ours.update is not None:
+            self._write(ours.update_line, UPDATE_FILE, ours.update.encode(), mode=0o600)
         if ours.registries:
             text = registries_conf(ours.registries)
             self._write(ours.registries[0].line, REGISTRIES_FILE, text.encode())

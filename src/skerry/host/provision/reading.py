@@ -64,7 +64,7 @@ def _config(tree: Mapping, problems: Problems) -> CloudConfig:
         files=_files(tree, problems),
         units=units(written, problems),
         hosts_line=_hosts_line(tree, problems),
-        settings=settings(ours, problems) if isinstance(ours, Mapping) else CloudConfig().settings,
+        settings=settings(ours, coreos, problems),
     )
 
 

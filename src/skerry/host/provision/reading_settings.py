@@ -1,10 +1,13 @@
-"""The `skerry:` key: settings of the daemon, registries, time zone and time servers.
+"""The `skerry:` key: settings of the daemon and of updates, registries, time zone and time servers.
 
 skerry:
   daemon: {…}                        → /etc/skerry/skerryd.toml.d/50-cloud-config.toml
+  update: {…}                        → /etc/skerry/update.toml.d/50-cloud-config.toml
   registries: [{prefix, mirror, insecure}]   → /etc/containers/registries.conf.d/50-skerry.conf
   timezone: Europe/Berlin            → /etc/localtime
   ntp: [time.example.com]            → /etc/systemd/timesyncd.conf.d/50-cloud-config.conf
+
+CoreOS's `coreos: {update: {group, reboot_strategy}}` gives channel and strategy where `update` is silent.
 """
 
 from __future__ import annotations
@@ -26,7 +29,13 @@ _PREFIX = re.compile(r"(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?")
 _MIRROR = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[a-z0-9._/-]+)?")
 
 
-def settings(table: Mapping, problems: Problems) -> Settings:
+# What CoreOS's strategies come to here: all but `off` start the new version when it is there.
+_STRATEGIES = {"off": "manual", "reboot": "immediate", "best-effort": "immediate", "etcd-lock": "immediate"}
+
+
+def settings(ours: Node | None, coreos: Node | None, problems: Problems) -> Settings:
+    table = ours if isinstance(ours, Mapping) else Mapping(0, ())
+    update, update_line = _update(table, coreos, problems)
     zone = text(table, "timezone")
     if zone is not None and not _ZONE.fullmatch(zone):
         said = f"{zone!r} is not a time zone"
@@ -39,8 +48,10 @@ def settings(table: Mapping, problems: Problems) -> Settings:
         else:
             problems.error(line, f"{server!r} is not a host name or address", where="skerry.ntp")
     return Settings(
-        daemon=_daemon(table, problems),
+        daemon=_toml(_free(table, "daemon", problems)),
         daemon_line=table.line_of("daemon"),
+        update=_toml(update),
+        update_line=update_line,
         registries=_registries(table, problems),
         timezone=zone,
         timezone_line=table.line_of("timezone"),
@@ -49,16 +60,38 @@ def settings(table: Mapping, problems: Problems) -> Settings:
     )
 
 
-def _daemon(table: Mapping, problems: Problems) -> str | None:
-    node = table.get("daemon")
+def _update(
+    table: Mapping, coreos: Node | None, problems: Problems
+) -> tuple[dict[str, toml_text.Value] | None, int]:
+    """The settings of updates and the line they stand on: what CoreOS's key says, and ours over it."""
+    found = _free(table, "update", problems)
+    theirs = coreos.get("update") if isinstance(coreos, Mapping) else None
+    if not isinstance(theirs, Mapping):
+        return found, table.line_of("update")
+    meant: dict[str, toml_text.Value] = {}
+    if (group := text(theirs, "group")) is not None:
+        meant["channel"] = group
+    if (strategy := text(theirs, "reboot_strategy")) is not None:
+        meant["strategy"] = _STRATEGIES[strategy]
+    if not meant and found is None:
+        return None, 0
+    return {**meant, **(found or {})}, theirs.line if found is None else table.line_of("update")
+
+
+def _free(table: Mapping, name: str, problems: Problems) -> dict[str, toml_text.Value] | None:
+    """A mapping of settings that are somebody else's to check; None where there is none."""
+    node = table.get(name)
     if not isinstance(node, Mapping):
         return None
-    plain = {
+    return {
         e.key: v
         for e in node.entries
-        if (v := _plain(e.value, f"skerry.daemon.{e.key}", problems)) is not None
+        if (v := _plain(e.value, f"skerry.{name}.{e.key}", problems)) is not None
     }
-    return toml_text.render(plain)
+
+
+def _toml(values: dict[str, toml_text.Value] | None) -> str | None:
+    return None if values is None else toml_text.render(values)
 
 
 def _plain(node: Node, where: str, problems: Problems) -> toml_text.Value | None:

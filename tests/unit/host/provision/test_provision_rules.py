@@ -179,13 +179,19 @@ def test_a_warning_says_what_to_do(text: str, line: int, message: str, hint: str
         assert found[0].hint == hint
 
 
-@pytest.mark.parametrize("name", sorted(COREOS_KEYS.keys() - {"units"}))
+@pytest.mark.parametrize("name", sorted(COREOS_KEYS.keys() - {"units", "update"}))
 def test_every_part_of_coreos_is_known_and_answered_once(name: str) -> None:
-    keys = [k for k in COREOS_KEYS[name].keys if k != "reboot_strategy"]
+    keys = COREOS_KEYS[name].keys
     text = f"coreos:\n  {name}:\n" + "".join(f"    {key.replace('_', '-')}: x\n" for key in keys)
     problem = only(text)
     assert (problem.line, problem.severity) == (3, Severity.WARNING)
     assert problem.hint == COREOS_KEYS[name].note
+
+
+def test_the_server_of_another_system_is_not_taken_for_a_repository() -> None:
+    problem = only("coreos: {update: {server: 'https://update.example.com/v1'}}")
+    assert (problem.line, problem.severity) == (2, Severity.WARNING)
+    assert problem.hint == "write `skerry: {update: {repository: …}}`"
 
 
 def test_every_key_of_the_reference_is_in_a_table() -> None:
@@ -326,6 +332,27 @@ def test_settings_of_the_daemon_become_toml() -> None:
     assert tomllib.loads(daemon) == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("skerry: {update: {channel: beta}}", {"channel": "beta"}),
+        (
+            "coreos: {update: {group: alpha, reboot_strategy: off}}",
+            {"channel": "alpha", "strategy": "manual"},
+        ),
+        ("coreos: {update: {reboot-strategy: etcd-lock}}", {"strategy": "immediate"}),
+        (
+            "coreos: {update: {group: alpha, reboot_strategy: reboot}}\nskerry: {update: {channel: beta}}",
+            {"channel": "beta", "strategy": "immediate"},
+        ),
+    ],
+)
+def test_settings_of_updates_are_ours_over_those_of_coreos(text: str, wanted: dict[str, str]) -> None:
+    update = clean(text).settings.update
+    assert update is not None
+    assert tomllib.loads(update) == wanted
+
+
 def test_mirrors_of_one_registry_are_tried_in_order() -> None:
     from skerry.host.provision.reading_settings import registries_conf
 
@@ -345,7 +372,7 @@ def test_mirrors_of_one_registry_are_tried_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "warnings"), [("cluster-member.yaml", 7), ("single-host.yaml", 0), ("skerry.yaml", 0)]
+    ("name", "warnings"), [("cluster-member.yaml", 6), ("single-host.yaml", 0), ("skerry.yaml", 0)]
 )
 def test_documents_as_people_write_them_are_read_without_errors(name: str, warnings: int) -> None:
     _, problems = read_config((DOCUMENTS / name).read_bytes(), name)

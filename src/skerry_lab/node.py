@@ -52,8 +52,9 @@ class NodeSpec:
     """What to make.
 
     `cloud_config`: the user's document, to which the lab adds the node's name and its registry, unless
-    `wrap` is false. `deliver`: how it reaches a virtual machine ("credential", "cidata"). `files`: content
-    by absolute path, laid into /etc or /var of an nspawn node before it boots.
+    `wrap` is false. `deliver`: how it reaches a virtual machine ("credential", "cidata"). `disk`: the size
+    of its disk, as qemu-img has it. `files`: content by absolute path, laid into /etc or /var of an nspawn
+    node before it boots.
     """
 
     name: str
@@ -62,6 +63,7 @@ class NodeSpec:
     cpus: int = 2
     wrap: bool = True
     deliver: str = "credential"
+    disk: str = "8G"
     files: Mapping[str, str] = field(default_factory=dict)
 
 

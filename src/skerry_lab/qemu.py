@@ -23,6 +23,7 @@ from skerry_lab.ssh import Ssh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from skerry_lab.process import Process
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 HOST_FROM_INSIDE = "10.0.2.2"
 CREDENTIAL = "skerry.cloud-config"
 KEY_CREDENTIAL = "ssh.authorized_keys.root"
-DISK_SIZE = "8G"
 SSH_PORT = 22
 SOCKET_PATH_BYTES = 107  # unix(7)
 
@@ -63,7 +63,7 @@ class QemuNode(Node):
         except OSError:
             base.symlink_to(disk.resolve())
         backing = ["-b", str(base), "-F", image_format]
-        run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay, DISK_SIZE])
+        run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay, self.spec.disk])
         # qcow2 also for the variables: a snapshot of the machine needs to hold them.
         own = str(self.directory / "variables.qcow2")
         run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(variables), own])
@@ -77,13 +77,21 @@ class QemuNode(Node):
         public = self.ssh.key.with_name(f"{self.ssh.key.name}.pub").read_text().strip()
         (self.directory / "key-credential").write_text(f"io.systemd.credential:{KEY_CREDENTIAL}={public}")
 
-    def start(self, *, snapshot: str | None = None) -> None:
-        """Switch on; with `snapshot`, from that state of the machine and its disk."""
+    def start(
+        self, *, snapshot: str | None = None, clock: datetime | None = None, record: Path | None = None
+    ) -> None:
+        """Switch on; with `snapshot`, from that state of the machine and its disk.
+
+        `clock`: what the machine's own clock says then. `record`: a file that is given all writes to the
+        disk, see blocklog; while that is done there are no snapshots.
+        """
         if self.running():
             raise NodeError(f"{self.name} is running already")
-        argv = self._argv()
+        argv = self._argv(record)
         if snapshot is not None:
             argv += ["-loadvm", snapshot]
+        if clock is not None:
+            argv += ["-rtc", f"base={clock:%Y-%m-%dT%H:%M:%S}"]
         for path in (self._qmp, self._console):
             path.unlink(missing_ok=True)
         process = self.state.spawn(argv, what=f"node {self.name}", log=self.directory / "qemu.log")
@@ -152,6 +160,11 @@ class QemuNode(Node):
             process.kill()
         self.ssh.forget()
 
+    def disk_as(self, target: Path) -> None:
+        """The disk of a machine that is off, as a raw file with holes."""
+        own = str(self.directory / "disk.qcow2")
+        run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", own, str(target)], timeout_s=300)
+
     def snapshot(self, name: str) -> None:
         """Keep the machine's whole state, memory and disk, inside its disk."""
         self.ssh.forget()
@@ -195,7 +208,7 @@ class QemuNode(Node):
         found = [process for what, process in self.state.processes() if what == wanted]
         return found[-1] if found and found[-1].alive() else None
 
-    def _argv(self) -> list[str]:
+    def _argv(self, record: Path | None) -> list[str]:
         code, _ = firmware()
         own = self.directory
         argv = [PROGRAM, "-name", self.name, "-M", "q35", *choose().arguments, "-smp", str(self.spec.cpus)]
@@ -203,7 +216,13 @@ class QemuNode(Node):
         argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
         argv += ["-drive", f"if=pflash,format=qcow2,file={own}/variables.qcow2"]
         # Not cache=unsafe: cutting the power must keep what the guest flushed.
-        argv += ["-drive", f"if=none,id=disk,format=qcow2,discard=unmap,file={own}/disk.qcow2"]
+        disk = f"if=none,id=disk,format=qcow2,discard=unmap,file={own}/disk.qcow2"
+        if record is not None:
+            record.write_bytes(b"")
+            disk = f"if=none,id=disk,driver=blklogwrites,log.driver=file,log.filename={record}"
+            disk += ",discard=unmap,file.driver=qcow2,file.discard=unmap"
+            disk += f",file.file.driver=file,file.file.filename={own}/disk.qcow2"
+        argv += ["-drive", disk]
         argv += ["-device", "virtio-blk-pci,drive=disk,bootindex=0", "-device", "virtio-rng-pci"]
         argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,id=nic0,netdev=net0,romfile="]
         argv += ["-device", "i6300esb", "-action", "watchdog=reset", "-boot", "menu=off"]

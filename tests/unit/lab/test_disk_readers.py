@@ -113,7 +113,7 @@ def test_files_are_read_as_mtools_wrote_them(volume: tuple[Path, dict[str, bytes
 def test_a_broken_chain_is_an_error(volume: tuple[Path, dict[str, bytes]]) -> None:
     path, _ = volume
     descriptor = os.open(path, os.O_RDWR)
-    (entry, *_) = Fat(descriptor, 0).list("EFI/Linux").values()
+    entry = max(Fat(descriptor, 0).list("EFI/Linux").values(), key=lambda entry: entry.size)
     (reserved,) = struct.unpack("<H", os.pread(descriptor, 2, 14))
     os.pwrite(descriptor, bytes(4), reserved * SECTOR + entry.cluster * 4)
     fat = Fat(descriptor, 0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "SKERRY_MIRROR"
 ENVIRONMENT_SECURITY = "SKERRY_SECURITY_MIRROR"
 COMPONENT = "main"
+POCKETS = ("release", "updates", "security")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -30,13 +31,20 @@ class Mirror:
     archive: str
     security: str | None
 
-    def sources(self, suite: str, components: tuple[str, ...] = (COMPONENT,)) -> tuple[str, ...]:
-        """The deb lines for a suite with its updates and security pockets."""
+    def sources(
+        self,
+        suite: str,
+        components: tuple[str, ...] = (COMPONENT,),
+        pockets: tuple[str, ...] = POCKETS,
+    ) -> tuple[str, ...]:
+        """The deb lines for a suite with its updates and security pockets, where it has them."""
         parts = " ".join(components)
+        lines = [f"deb {self.archive} {suite} {parts}"]
         if not has_pockets(suite):
-            return (f"deb {self.archive} {suite} {parts}",)
-        lines = [f"deb {self.archive} {suite} {parts}", f"deb {self.archive} {suite}-updates {parts}"]
-        if self.security is not None:
+            return tuple(lines)
+        if "updates" in pockets:
+            lines.append(f"deb {self.archive} {suite}-updates {parts}")
+        if "security" in pockets and self.security is not None:
             lines.append(f"deb {self.security} {suite}-security {parts}")
         return tuple(lines)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.image.compose.errors import ComposeError, NoMirrorError, NoSpaceError
-from skerry.image.compose.mirror import KEYRING
+from skerry.image.compose.mirror import KEYRING, POCKETS
 from skerry.image.compose.sandbox import clear, identity_prefix
 from skerry.image.compose.workshop import ROOM
 from skerry.kit.progress import Phase, Progress
@@ -69,6 +69,7 @@ def bootstrap(
     mirror: Mirror,
     packages: Sequence[str],
     *,
+    pockets: tuple[str, ...] = POCKETS,
     variant: str,
     step: str,
     report: Reporter,
@@ -86,7 +87,7 @@ def bootstrap(
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
     check = CHECK.format(packages=shlex.join(packages), names=shlex.quote(NAMES))
     argv += [f"--setup-hook={check}"]
-    argv += [suite, str(archive), *mirror.sources(suite)]
+    argv += [suite, str(archive), *mirror.sources(suite, pockets=pockets)]
     scratch = archive.with_name("scratch")
     scratch.mkdir()
     with tempfile.TemporaryFile() as said:

@@ -34,9 +34,7 @@ def make(workshop: Workshop, mirror: Mirror, recipe: Recipe, *, generation: str)
         Path(__file__),
         Path(mmdebstrap.__file__),
         wanted,
-        recipe.suite,
-        mirror.archive,
-        mirror.security,
+        mirror.sources(recipe.suite, pockets=recipe.pockets),
         generation,
     )
 
@@ -49,6 +47,7 @@ def make(workshop: Workshop, mirror: Mirror, recipe: Recipe, *, generation: str)
                 recipe.suite,
                 mirror,
                 wanted,
+                pockets=recipe.pockets,
                 variant="essential",
                 step="packages",
                 report=workshop.report,

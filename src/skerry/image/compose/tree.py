@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from skerry.image.compose.sandbox import Sandbox
     from skerry.image.compose.workshop import Workshop
 
+# Of our own code what hosts get, so what a tree depends on.
+CODE = ("__init__.py", "kit", "image/__init__.py", "image/release", "image/content", "host", "fleet", "entry")
+
 
 def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -> Path:
     """The directory with the tree of `recipe`, from the result of step `packages`."""
@@ -35,8 +38,10 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -
         "os_release": os_release(recipe),
         "epoch": [str(epoch.of(recipe.version))],
     }
-    code = [SOURCE / "skerry" / part for part in ("__init__.py", "kit", "host", "fleet", "entry")]
-    given = identity(packages.name, spec, Path(__file__).parent / "inside", *code, *recipe.files)
+    code = [SOURCE / "skerry" / part for part in CODE]
+    trust = [recipe.update.root] if recipe.update.root is not None else []
+    spec["update"] = update_settings(recipe)
+    given = identity(packages.name, spec, Path(__file__).parent / "inside", *code, *recipe.files, *trust)
 
     def produce(directory: Path) -> str:
         workshop.room(600 << 20, "the tree")
@@ -50,6 +55,7 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -
                 Bind(directory, "/out", writable=True),
             ]
             binds += [Bind(files, f"/files/{number}") for number, files in enumerate(recipe.files)]
+            binds += [Bind(root, "/in/root.json") for root in trust]
             try:
                 sandbox.run_inside("skerry.image.compose.inside.tree", binds=binds, timeout_s=900)
             except ProgramError as error:
@@ -64,6 +70,13 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -
         return f"{result['files']} files"
 
     return workshop.make("tree", given, produce)
+
+
+def update_settings(recipe: Recipe) -> list[str]:
+    """The lines of update.toml: what a host does about updates until its settings say otherwise."""
+    told = {"repository": recipe.update.repository, "channel": recipe.update.channel}
+    # A JSON text without control characters is a TOML text too.
+    return [f"{key} = {json.dumps(value)}" for key, value in told.items() if value is not None]
 
 
 def os_release(recipe: Recipe) -> list[str]:

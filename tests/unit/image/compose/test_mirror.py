@@ -88,3 +88,8 @@ def test_no_mirror_says_what_to_set(tmp_path: Path) -> None:
 def test_pockets_of_a_suite(suite: str, pockets: list[str]) -> None:
     lines = Mirror("http://a.example/debian", "http://a.example/debian-security").sources(suite)
     assert [line.split()[2] for line in lines] == pockets
+
+
+def test_pockets_that_are_not_asked_for_are_left_out() -> None:
+    mirror = Mirror("http://m/debian", "http://m/debian-security")
+    assert mirror.sources("trixie", pockets=("release",)) == ("deb http://m/debian trixie main",)

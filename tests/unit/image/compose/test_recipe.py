@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fakes.recipes import SMALL, changed, small
 from skerry.image.compose.build import DEFAULT_RECIPE
 from skerry.image.compose.errors import ComposeError
-from skerry.image.compose.recipe import Disk, Recipe, load, parse
+from skerry.image.compose.recipe import Disk, Recipe, Update, load, parse
 from skerry.kit.errors import ProblemsError
 
 NOWHERE = Path("/nonexistent/small.toml")
@@ -38,6 +38,24 @@ def test_values_are_as_written() -> None:
 def test_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "over").mkdir()
     assert small(tmp_path, ("files = []", 'files = ["over"]')).files == ((tmp_path / "over").resolve(),)
+
+
+def test_pockets_are_all_where_nothing_is_said(tmp_path: Path) -> None:
+    assert small(tmp_path).pockets == ("release", "updates", "security")
+
+
+def test_what_hosts_are_told_of_updates(tmp_path: Path) -> None:
+    (tmp_path / "root.json").write_text('{"signed": {"_type": "root"}}')
+    told = 'root = "root.json"\nrepository = "https://u.example/s"\nchannel = "beta"'
+    update = small(tmp_path, ("[tree]", f"[update]\n{told}\n[tree]")).update
+    assert update == Update((tmp_path / "root.json").resolve(), "https://u.example/s", "beta")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"signed": {"_type": "targets"}}', b"\xff"])
+def test_what_is_no_root_role_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "root.json").write_bytes(content)
+    with pytest.raises(ProblemsError, match=r"root\.json is not the root role of a repository"):
+        small(tmp_path, ("[tree]", '[update]\nroot = "root.json"\n[tree]'))
 
 
 def test_the_shipped_recipe_is_one() -> None:
@@ -79,12 +97,17 @@ def test_the_shipped_recipe_is_one() -> None:
         ("[tree]", "[extra]\n[tree]", "unknown key extra"),
         ("[tree]", "[mirror]\narchive = 'gopher://x'\n[tree]", "is not an http, https or file address"),
         ("[tree]", "[mirror]\nsecurity = 'http://x/ y'\n[tree]", "is not an http, https or file address"),
+        ("[packages]", "[packages]\npockets = ['updates']", 'packages.pockets lacks "release"'),
+        ("[packages]", "[packages]\npockets = ['release', 'new']", "'new' is no pocket"),
+        ("[tree]", "[update]\nroot = 'gone.json'\n[tree]", "cannot read gone.json: No such file"),
+        ("[tree]", "[update]\nrepository = 'ftp://x'\n[tree]", "is not an http, https or file:/// address"),
+        ("[tree]", "[update]\nchannel = 'Stable'\n[tree]", "'Stable' is not the name of a channel"),
     ],
 )
 def test_a_problem_stands_on_its_line(old: str, new: str, said: str) -> None:
     text = changed((old, new))
     (found,) = problems(text)
-    shown = new.splitlines()[1 if new.startswith("[tree]") or "[mirror]" in new else 0]
+    shown = new.splitlines()[1 if new.startswith("[tree]") or "=" in new.partition("\n")[2] else 0]
     assert said in found[1]
     assert found[0] == line_of(text, shown)
 

@@ -21,9 +21,10 @@ TREE = Path("/tree")
 CODE = "usr/lib/skerry"
 # What a workstation needs and a host does not.
 LEFT_OUT = (
-    "skerry/entry/cli/demo.py",
-    "skerry/entry/cli/image.py",
-    "skerry/entry/cli/lab.py",
+    "skerry/entry/cli/demo*.py",
+    "skerry/entry/cli/image*.py",
+    "skerry/entry/cli/lab*.py",
+    "skerry/entry/cli/release*.py",
     "skerry/image/compose",
     "skerry_lab",
 )
@@ -73,6 +74,7 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     (TREE / "usr/share/skerry").mkdir(exist_ok=True)
     shutil.copyfile("/in/packages.json", TREE / "usr/share/skerry/packages.json")
     (TREE / "usr/lib/os-release").write_text("".join(f"{line}\n" for line in spec["os_release"]))
+    _update(spec["update"])
     files = _pack(int(spec["epoch"][0]))
     return {"idle_patterns": idle, "removed_libraries": [path.name for path in gone], "files": files}
 
@@ -117,13 +119,22 @@ def _own_code() -> None:
     shutil.copytree(
         "/skerry", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
     )
-    for name in LEFT_OUT:
-        path = target / name
+    for path in [path for pattern in LEFT_OUT for path in target.glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     # A checkout's modes follow the umask of whoever made it.
     for path in (target, *target.rglob("*")):
         runs = path.is_dir() or path.parent.name == "bin"
         path.chmod(0o755 if runs else 0o644)
+
+
+def _update(settings: list[str]) -> None:
+    """Where updates come from, and whose signature they must carry: sealed, and /etc may say otherwise."""
+    if settings:
+        (TREE / CODE / "update.toml").write_text("".join(f"{line}\n" for line in settings))
+    root = Path("/in/root.json")
+    if root.exists():
+        (TREE / CODE / "trust").mkdir(exist_ok=True)
+        shutil.copyfile(root, TREE / CODE / "trust/root.json")
 
 
 def _links() -> None:

@@ -1,0 +1,1 @@
+"""Transactional updates of one host: slots, journal, fetch, gate, bless; see engine.py."""

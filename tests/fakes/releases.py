@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fakes.clock import FakeClock
 from skerry.image.release import changes, roles
 from skerry.image.release.client import Client
 from skerry.image.release.keys import Keyring
 from skerry.image.release.manifest import Blob, Disk, Manifest, Part, Patch
 from skerry.image.release.publisher import Written, carry_out
 from skerry.image.release.repository import Repository
-from skerry.image.release.rollout import Wave
-from skerry.image.release.state import State
 from skerry.kit.transport import UrlTransport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fakes.clock import FakeClock
+    from skerry.image.release.rollout import Wave
+    from skerry.image.release.state import State
 
 MIB = 1 << 20
 DISK = Disk(esp=512 * MIB, slot=512 * MIB, verity=8 * MIB)

@@ -29,6 +29,7 @@ NOUNS = {
     "image": "Compose images of the operating system.",
     "lab": "Run nodes on this machine, to try things out.",
     "provision": "Check a cloud-config, or apply it.",
+    "release": "Publish images to channels, signed.",
     "unit": "Run units: containers and everything systemd runs.",
 }
 FAILED = 1

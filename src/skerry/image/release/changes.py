@@ -124,6 +124,16 @@ def edit(
     return Change(note, {name: metadata}, files)
 
 
+def channel_with(state: State, version: str) -> str:
+    """A channel that has a release. Raises PublishError where none has."""
+    for name, document in state.documents.items():
+        if document.release(version) is not None:
+            return name
+    raise PublishError(
+        f"no channel has a release {version}", hint="`skerry release list` shows what there is"
+    )
+
+
 def rollout(state: State, name: str, version: str, waves: tuple[Wave, ...] | None, now: float) -> Change:
     """Other waves for a release, from now on; None lets every node have it at once."""
     document, entry = _release(state, name, version)

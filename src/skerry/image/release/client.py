@@ -103,6 +103,10 @@ class Client:
             raise MixAndMatchError(f"the manifest of {version} calls itself {manifest.version}")
         return manifest
 
+    def document_bytes(self, path: str) -> bytes:
+        """A document that `channel` or `manifest` gave, as it was signed; `path` is as TUF names it."""
+        return self._document(path, path)
+
     def trusted_time(self) -> float:
         """When the timestamp that is trusted now was signed, in seconds since 1970; 0 where there is none.
 

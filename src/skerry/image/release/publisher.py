@@ -94,6 +94,27 @@ def carry_out(
     return written
 
 
+def rehearse(repository: Repository, change: Change, keyring: Keyring, now: float) -> Written:
+    """What `carry_out` would come to, without opening a key or writing anything. Raises PublishError."""
+    state = repository.read(pinned_root(keyring)) if repository.exists else None
+    _check_base(state, change)
+    before = _signed(state) if state else {}
+    after = {**before, **{role: metadata.signed for role, metadata in change.metadata.items()}}
+    delegators = _Delegators(before, after, stolen=False)
+    if state is not None:
+        _check_expiry(state, change, now)
+    versions = {role: metadata.signed.version for role, metadata in change.metadata.items()}
+    for role in roles.ONLINE:
+        versions[role] = state.every()[role].signed.version + 1 if state else 1
+    for role in versions:
+        for delegator in delegators.of(role):
+            wanted = delegator.get_delegated_role(role)
+            have = keyring.has(wanted.keyids)
+            if have < wanted.threshold:
+                raise _too_few(role, have, wanted.threshold, delegator, keyring)
+    return Written(change.note, versions, 0)
+
+
 def refresh_due(state: State, now: float) -> bool:
     """Whether the snapshot is to be made anew with the timestamp: half of its time is over."""
     snapshot = state.snapshot.signed

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from skerry.image.release.channel import Channel
+    from skerry.image.release.manifest import Disk
 
 COPY_BYTES = 1 << 20
 
@@ -115,6 +116,10 @@ class Repository:
             root = following
         return root
 
+    def root_bytes(self, number: int) -> bytes:
+        """A root as it is stored, by its number."""
+        return self._data(f"{number}.root")
+
     def manifest(self, state: State, channel: str, version: str) -> Manifest:
         """The manifest of a release. Raises PublishError where the channel does not have it."""
         path = manifests.target_path(channel, version)
@@ -125,6 +130,11 @@ class Repository:
                 hint="`skerry release list` shows what there is",
             )
         return manifests.decode(self._target(state.channels[channel].signed, path))
+
+    def disks(self, state: State, channel: str) -> list[Disk | None]:
+        """The disks that the releases of a channel made: those of the hosts that follow it."""
+        entries = state.document(channel).releases
+        return [self.manifest(state, channel, entry.version).disk for entry in entries]
 
     def blob(self, blob: Blob) -> Path:
         """Where a blob lies, or would."""

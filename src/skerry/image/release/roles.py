@@ -182,6 +182,14 @@ def read(data: bytes, kind_: type[S], what: str) -> Metadata[S]:
     return metadata
 
 
+def version_of(data: bytes) -> int:
+    """The version of metadata of any kind. Raises DocumentError."""
+    try:
+        return int(Metadata.from_bytes(data).signed.version)
+    except TufError as error:
+        raise DocumentError(f"this is no metadata: {error}") from error
+
+
 def write(metadata: AnyMetadata) -> bytes:
     """The bytes that are stored and served."""
     return metadata.to_bytes(VERSIONED)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fakes.clock import FakeClock
 from fakes.releases import Releases
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

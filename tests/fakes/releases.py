@@ -24,6 +24,9 @@ MIB = 1 << 20
 DISK = Disk(esp=512 * MIB, slot=512 * MIB, verity=8 * MIB)
 
 
+_MADE: dict[tuple[tuple[str, ...], float], dict[Path, bytes]] = {}  # keys are made once in a run
+
+
 def blob_of(content: bytes) -> Blob:
     return Blob(hashlib.sha256(content).hexdigest(), len(content))
 
@@ -39,12 +42,25 @@ class Releases:
         self.clock = clock
         self.keyring = Keyring(directory / "keys", lambda _: "a passphrase")
         self.repository = Repository(directory / "repository")
+        key = (channels, clock.now())
+        if key not in _MADE:
+            self._make(channels)
+            _MADE[key] = {
+                path.relative_to(directory): path.read_bytes()
+                for path in directory.rglob("*")
+                if path.is_file()
+            }
+        for name, content in _MADE[key].items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(content)
+        self.first_root = (self.repository.directory / "metadata" / "1.root.json").read_bytes()
+
+    def _make(self, channels: tuple[str, ...]) -> None:
         names = {role: [role] for role in (*roles.TOP_LEVEL, *channels)}
         names[roles.ROOT] = ["root-1", "root-2", "root-3"]
         keys = {role: [self.keyring.make(name) for name in named] for role, named in names.items()}
         thresholds = {role: 2 if role == roles.ROOT else 1 for role in names}
-        self.apply(changes.create(keys, thresholds, channels, clock.now(), {}))
-        self.first_root = (self.repository.directory / "metadata" / "1.root.json").read_bytes()
+        self.apply(changes.create(keys, thresholds, channels, self.clock.now(), {}))
 
     @property
     def url(self) -> str:

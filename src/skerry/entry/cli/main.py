@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOUNS = {
     "completion": "Complete words in your shell.",
     "demo": "Show the whole: compose, boot, run containers.",
+    "etc": "Compare /etc with its defaults; settle conflicts.",
     "host": "Look at this machine: version, slots, health.",
     "image": "Compose images of the operating system.",
     "lab": "Run nodes on this machine, to try things out.",

@@ -29,6 +29,7 @@ class Entry:
 
     label: str
     left: int | None = None
+    done: int = 0
 
     @property
     def bad(self) -> bool:
@@ -52,7 +53,8 @@ def parse_entry(file: str) -> Entry | None:
     match = _ENTRY.fullmatch(file)
     if match is None or file.startswith((".", "auto-")):
         return None
-    return Entry(match["label"], None if match["left"] is None else int(match["left"]))
+    left = None if match["left"] is None else int(match["left"])
+    return Entry(match["label"], left, int(match["done"] or 0))
 
 
 def read_boot(root: Path = Path("/")) -> Boot:
@@ -81,11 +83,16 @@ def still_counted(boot: Boot, root: Path = Path("/")) -> bool:
     return bool(boot.counted) and (root / ENTRIES / boot.counted).exists()
 
 
-def trial_of(boot: Boot, found: tuple[Entry, ...]) -> Trial:
-    """Whether this boot is on trial by its counter, and whether another version could be booted instead."""
+def trial_of(boot: Boot, found: tuple[Entry, ...] | None, *, otherwise: bool = False) -> Trial:
+    """Whether this boot is on trial by its counter, and whether another version could be booted instead.
+
+    Where the entries cannot be read (`found` is None), `otherwise` says whether there is one.
+    """
     counted = parse_entry(boot.counted)
     if counted is None or counted.left is None:
         return Trial.NO
+    if found is None:
+        return Trial.WITH_FALLBACK if otherwise else Trial.WITHOUT_FALLBACK
     others = [entry for entry in found if entry.label != counted.label]
     would_boot = (not other.bad or _newer(other.label, counted.label) for other in others)
     return Trial.WITH_FALLBACK if any(would_boot) else Trial.WITHOUT_FALLBACK

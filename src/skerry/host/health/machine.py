@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.host.health import extensions, filesystems, network, scripts, services, units
+from skerry.host.health import extensions as installed
+from skerry.host.health import filesystems, network, scripts, services, units
 from skerry.host.health.check import Check, Outcome, Times, Weight, failed, ok
 from skerry.host.health.record import DIRECTORY, Before, Occasion
 from skerry.kit.errors import SkerryError
@@ -67,7 +68,7 @@ def checks(
     *,
     before: Before | None = None,
     root_hash: str | None = None,
-    extension_hashes: Mapping[str, str] | None = None,
+    extensions: Mapping[str, str] | None = None,
 ) -> tuple[Check, ...]:
     """All checks for the occasion; the hashes are what the manifest of the release says."""
     found: list[Check] = [
@@ -87,8 +88,8 @@ def checks(
     found.append(Check("skerryd", Weight.REQUIRED, partial(services.look_at_skerryd, machine.skerryd)))
     if occasion is not Occasion.BOOT:
         found.append(Check("podman", Weight.REQUIRED, partial(services.look_at_podman, machine.program)))
-    if names := extensions.wanted(machine.root, boot.version):
-        look = partial(extensions.look, machine.root, boot.version, names, extension_hashes or {})
+    if names := installed.wanted(machine.root, boot.version):
+        look = partial(installed.look, machine.root, boot.version, names, extensions or {})
         found.append(Check("extensions", Weight.REQUIRED, look))
     environment = {"SKERRY_HEALTH": str(occasion), "SKERRY_VERSION": boot.version}
     found += scripts.find(machine.root, environment, timeout_s=settings.script_timeout_s)

@@ -5,7 +5,8 @@
     probation = "1h"          # how long after a bless a version may still be given up; "0s": not at all
     failures = 3              # how many times in a row a check must fail in that time
 
-A later file overrides single keys. What is wrong is refused, each on its own line.
+A later file overrides single keys. Settings that are wrong are not used at all, and said as a check that is
+merely wanted: a typing error must not keep a boot from its bless. `check_settings` raises for them.
 """
 
 from __future__ import annotations
@@ -35,10 +36,19 @@ class HealthSettings:
     script_timeout_s: float = 30
     probation_s: float = 3600
     failures: int = 3
+    problem: str = ""
 
 
 def read_settings(directory: Path) -> HealthSettings:
-    """The settings under `directory` (/etc/skerry). Raises HealthSettingsError with every problem found."""
+    """The settings under `directory` (/etc/skerry), or the defaults and the `problem` with them."""
+    try:
+        return check_settings(directory)
+    except HealthSettingsError as error:
+        return HealthSettings(problem=error.message)
+
+
+def check_settings(directory: Path) -> HealthSettings:
+    """The settings under `directory`. Raises HealthSettingsError with every problem found."""
     settings = HealthSettings()
     problems: list[Problem] = []
     for path in (directory / "health.toml", *sorted(directory.glob("health.toml.d/*.toml"))):

@@ -22,7 +22,7 @@ NO, WITH, WITHOUT = Trial.NO, Trial.WITH_FALLBACK, Trial.WITHOUT_FALLBACK
     [
         ("skerry_2026.11.0.efi", Entry("skerry_2026.11.0")),
         ("skerry_2026.11.0+3.efi", Entry("skerry_2026.11.0", 3)),
-        ("skerry_2026.11.0+0-3.efi", Entry("skerry_2026.11.0", 0)),
+        ("skerry_2026.11.0+0-3.efi", Entry("skerry_2026.11.0", 0, 3)),
         ("skerry_2+2-1.efi.new", None),
         (".skerry_2.efi", None),
         ("auto-x.efi", None),

@@ -49,7 +49,7 @@ def look(
         HealthSettings(script_timeout_s=20),
         before=before,
         root_hash=root_hash,
-        extension_hashes=extensions,
+        extensions=extensions,
     )
     return {found.name: found for found in settle(made, fake.times)}
 

@@ -15,7 +15,7 @@ from skerry.host.health.errors import HealthRecordError, HealthSettingsError
 from skerry.host.health.network import NetworkLook
 from skerry.host.health.probation import begin, count, why_back
 from skerry.host.health.record import KEPT_BOOTS, Before, Occasion, Record, Records, Tally
-from skerry.host.health.settings import HealthSettings, read_settings
+from skerry.host.health.settings import HealthSettings, check_settings, read_settings
 from skerry.host.health.units import UnitLook
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def test_settings_that_are_wrong_are_shown_where_they_stand(tmp_path: Path) -> N
     text = '\nprobation = "a while"\ndeadline = "3h"\nfailures = 0\nfailure = 3\n'
     (tmp_path / "health.toml").write_text(text)
     with pytest.raises(HealthSettingsError) as caught:
-        read_settings(tmp_path)
+        check_settings(tmp_path)
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4, 5]
+    assert read_settings(tmp_path) == HealthSettings(problem=caught.value.message)
 
 
 def result(name: str, status: Status, weight: Weight = Weight.REQUIRED) -> Result:

@@ -1,0 +1,282 @@
+"""skerry-health: what systemd starts to find out whether a boot is good, and to write down what became of it.
+
+    skerry-health trial       skerry-health.service, before boot-complete.target, where the tries are counted
+    skerry-health settle      skerry-settle.service, once in every boot, after the bless
+    skerry-health probation   skerry-probation.timer, while a blessed version is new
+
+`trial` ends with 1 where the boot is not to be blessed; then skerry-fallback.service reboots, if there is
+another version, and the reason is in the journal of updates by then. Elsewhere a problem is only said.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from skerry.host.health.boot import Entry
+    from skerry.host.health.decide import Trial, Verdict
+    from skerry.host.health.machine import Machine
+    from skerry.host.health.record import Occasion, Record
+    from skerry.host.update.journal import State
+    from skerry.host.update.machine import Tried
+
+VERBS = ("trial", "settle", "probation")
+UPDATE = Path("/var/lib/skerry/update")
+TIMER = "skerry-probation.timer"
+START_TIMER = ("systemctl", "start", "--no-block", TIMER)
+STOP_TIMER = ("systemctl", "stop", "--no-block", TIMER)
+ERROR, WARNING, NOTE = "<3>", "<4>", "<6>"  # sd-daemon(3)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do one of VERBS. What breaks here fails a trial, for nobody could bless it, and nothing else."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1 or arguments[0] not in VERBS:
+        sys.stderr.write(f"usage: skerry-health {'|'.join(VERBS)}\n")
+        return 2
+    os.umask(0o022)
+    try:
+        health = this_machine()
+        if arguments[0] == "trial":
+            return 0 if health.trial().may_bless else 1
+        if arguments[0] == "settle":
+            health.settle()
+        else:
+            health.probation()
+    except Exception as error:  # whatever it is, systemd must hear of it
+        import traceback
+
+        say(ERROR, f"{arguments[0]} ended early: {type(error).__name__}: {error}")
+        say(WARNING, traceback.format_exc())
+        return 1
+    return 0
+
+
+def say(level: str, text: str) -> None:
+    """One line, or several, to the journal."""
+    sys.stderr.write("".join(f"{level}{line}\n" for line in text.splitlines()))
+
+
+def this_machine() -> Health:
+    """The machine that this runs on, with everything that follows from a verdict wired up."""
+    from skerry.host.health.machine import Machine
+    from skerry.kit.run import run
+
+    def systemctl(argv: Sequence[str]) -> None:
+        run(argv, timeout_s=30)
+
+    return Health(Machine(), UPDATE, systemctl=systemctl, go_back=_go_back, prune=_prune, say=say)
+
+
+class Health:
+    """One run over one machine. A test gives it other doors."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        update: Path,
+        *,
+        systemctl: Callable[[Sequence[str]], None],
+        go_back: Callable[[str], None],
+        prune: Callable[[Path, frozenset[str]], Sequence[str]],
+        say: Callable[[str, str], None],
+    ) -> None:
+        from skerry.host.health.boot import read_boot
+        from skerry.host.health.record import Records
+        from skerry.host.health.settings import read_settings
+        from skerry.host.update.journal import Journal
+
+        self.machine = machine
+        self.update = update
+        self.boot = read_boot(machine.root)
+        self.records = Records(machine.directory)
+        self.journal = Journal(update)
+        self._systemctl, self._go_back, self._prune, self._say = systemctl, go_back, prune, say
+        self.settings = read_settings(machine.root / "etc/skerry")
+
+    def trial(self) -> Verdict:
+        """Look until all is well or the time is over, and write down what follows before it does."""
+        from skerry.host.health.boot import trial_of
+        from skerry.host.health.decide import Decision
+        from skerry.host.health.record import Occasion
+        from skerry.host.update import machine
+        from skerry.host.update.journal import Step
+
+        state = self.arrived()
+        known = state is not None and state.previous is not None and state.target == self.boot.version
+        record, verdict = self.look(Occasion.TRIAL, trial_of(self.boot, self._entries(), otherwise=known))
+        self.keep(record)
+        if verdict.decision is Decision.FALL_BACK and state is not None and state.step is Step.TRYING:
+            self._write(machine.failed(state, verdict.reason, record.at), before=state)
+        return verdict
+
+    def settle(self) -> None:
+        """Record that a version was blessed, or that the older one is back; look at an ordinary boot."""
+        from skerry.host.health.boot import still_counted
+        from skerry.host.health.decide import Trial
+        from skerry.host.health.record import Occasion
+
+        state = self.arrived()
+        if still_counted(self.boot, self.machine.root):
+            self._say(WARNING, f"version {self.boot.version} is still on trial: it was not blessed")
+            return
+        if self.boot.counted:
+            self._clean()
+        else:
+            record, _ = self.look(Occasion.BOOT, Trial.NO)
+            self.keep(record)
+        if state is not None and state.on_probation(self.machine.times.time()):
+            self._begin_probation()
+
+    def probation(self) -> None:
+        """Look once at a version that is new; go back where it keeps failing, end where its time is over."""
+        from skerry.host.health import probation
+        from skerry.host.health.decide import Trial
+        from skerry.host.health.record import Occasion
+        from skerry.host.update import machine
+
+        now = self.machine.times.time()
+        state, tally = self.journal.read(), self.records.tally()
+        if not state.on_probation(now) or tally is None or tally.version != self.boot.version:
+            self._write(machine.settled(state, now), before=state)
+            self._systemctl(STOP_TIMER)
+            return
+        record, _ = self.look(Occasion.PROBATION, Trial.NO)
+        tally = probation.count(tally, record.results)
+        self.records.keep(tally)
+        if any(result.failed for result in record.results):
+            self.keep(record)
+        reason = probation.why_back(tally, record.results, limit=self.settings.failures)
+        if reason is not None:
+            self._say(ERROR, f"version {self.boot.version} is given up: {reason}")
+            self._systemctl(STOP_TIMER)
+            self._go_back(reason)
+
+    def look(self, occasion: Occasion, trial: Trial) -> tuple[Record, Verdict]:
+        from skerry.host.health.look import look
+
+        return look(self.machine, self.boot, occasion, trial, self.settings, self.records.before())
+
+    def keep(self, record: Record) -> None:
+        """Put a record on the disk, if that takes it, and in the journal in any case."""
+        for result in record.results:
+            if result.failed:
+                level = WARNING if result.weight == "wanted" else ERROR
+                self._say(level, f"{result.name}: {result.said}")
+        said = f": {record.reason}" if record.reason else ""
+        self._say(NOTE, f"version {record.version}, {record.occasion}: {record.decision}{said}")
+        try:
+            self.records.keep(record)
+        except OSError as error:
+            self._say(ERROR, f"the record cannot be kept: {error}")
+
+    def arrived(self) -> State | None:
+        """The update's state after what this boot shows; None where its journal cannot be used."""
+        from msgspec.structs import replace
+
+        from skerry.host.health.evidence import last_words
+        from skerry.host.update import machine
+        from skerry.host.update.journal import Step
+        from skerry.kit.errors import SkerryError
+
+        now = self.machine.times.time()
+        try:
+            before = self.journal.read()
+            if before.target is None or before.step in machine.RESTING:
+                tried = machine.Tried.ABSENT  # nothing is under way, so nobody asks
+            else:
+                tried = self._tried(before.target)
+            words = last_words(self.machine.root, before.since)
+            state = machine.booted(before, self.boot.version, tried, self.boot.id, now, evidence=words)
+            if state.step is Step.BLESSED and before.step is not Step.BLESSED:
+                state = replace(state, probation_until=now + self.settings.probation_s)
+            self._write(state, before=before)
+        except (SkerryError, OSError) as error:
+            self._say(ERROR, f"what became of the update cannot be recorded: {error}")
+            return None
+        return state
+
+    def _write(self, state: State, *, before: State) -> None:
+        """Put a state that changed on the disk, and what a person cares about in the history."""
+        from skerry.host.update.journal import Event, Step
+
+        if state == before:
+            return
+        self.journal.write(state)
+        if state.step is before.step or state.step not in (Step.BLESSED, Step.ROLLED_BACK):
+            return
+        version = state.target or ""
+        self.journal.note(Event(state.since, state.step, version, state.previous or "", state.reason))
+        why = f": {state.reason}" if state.reason else ""
+        self._say(NOTE, f"the update to {version} is {state.step}{why}")
+
+    def _tried(self, version: str) -> Tried:
+        """What the counter of a version's entry says. Raises OSError where only the ESP could tell."""
+        from skerry.host.health.boot import entries
+        from skerry.host.update.machine import Tried
+
+        try:
+            found = entries(self.machine.root)
+        except OSError:
+            if version != self.boot.version:
+                raise
+            return Tried.BEGUN if self.boot.counted else Tried.GOOD
+        mine = [entry for entry in found if entry.label.endswith(f"_{version}")]
+        if not mine:
+            return Tried.ABSENT
+        entry = min(mine, key=lambda entry: entry.left is not None)
+        if entry.left is None:
+            return Tried.GOOD
+        if entry.left == 0:
+            return Tried.OUT
+        return Tried.BEGUN if entry.done else Tried.NOT_YET
+
+    def _entries(self) -> tuple[Entry, ...] | None:
+        from skerry.host.health.boot import entries
+
+        try:
+            return entries(self.machine.root)
+        except OSError:
+            return None
+
+    def _clean(self) -> None:
+        """After a bless: what belongs to versions that are in neither slot goes."""
+        from skerry.kit.errors import SkerryError
+
+        try:
+            kept = {entry.label.rpartition("_")[2] for entry in self._entries() or ()}
+            if self.boot.version in kept:
+                for name in self._prune(self.machine.root, frozenset(kept)):
+                    self._say(NOTE, f"removed {name}: its version is in neither slot")
+        except (SkerryError, OSError) as error:
+            self._say(WARNING, f"what older versions left cannot be removed: {error}")
+
+    def _begin_probation(self) -> None:
+        from skerry.host.health import probation
+
+        tally, record = self.records.tally(), self.records.of_boot(self.boot.id)
+        if (tally is None or tally.version != self.boot.version) and record is not None:
+            self.records.keep(probation.begin(self.boot.version, record.results))
+        self._systemctl(START_TIMER)
+
+
+def _prune(root: Path, kept: frozenset[str]) -> Sequence[str]:
+    from skerry.host.etc.stage import prune
+    from skerry.host.health.extensions import remove_others
+
+    return (*prune(kept, root / "var/lib/skerry/etc"), *remove_others(root, kept))
+
+
+def _go_back(reason: str) -> None:
+    from skerry.kit.run import run
+
+    run(["skerry", "host", "rollback", "--reason", reason, "--reboot"], timeout_s=300)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

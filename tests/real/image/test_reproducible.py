@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(600)
-STEPS = ("tree", "root", "initrd", "uki", "disk")
+STEPS = ("tree", "root", "initrd", "kernel", "uki", "disk")
 
 
 def sums(cache: Path, image: Image) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.image.compose import disk, initrd, mirror, packages, root, tools, tree, uki
+from skerry.image.compose import disk, initrd, mirror, packages, root, stored, tools, tree, uki
 from skerry.image.compose.errors import ComposeError
 from skerry.image.compose.recipe import Recipe, load
 from skerry.image.compose.workshop import Workshop, identity
@@ -140,7 +140,8 @@ def build(
     composed = tree.make(workshop, sandbox, installed, recipe)
     sealed = root.make(workshop, sandbox, composed, recipe)
     started = initrd.make(workshop, sandbox, installed, recipe, OS_DIRECTORY / "initrd" / "init")
-    unified = uki.make(workshop, sandbox, started, sealed, recipe)
+    kernel = stored.make(workshop, sandbox, started)
+    unified = uki.make(workshop, sandbox, kernel, started, sealed, recipe)
     whole = disk.make(workshop, sandbox, sealed, unified, recipe)
     seal = root.read_seal(sealed)
     files = {
@@ -151,6 +152,7 @@ def build(
         "tree.tar": composed / "tree.tar",
         "packages.json": installed / "packages.json",
     }
+    made = (sandbox.tools.parent, installed, composed, sealed, started, kernel, unified, whole)
     image = Image(
         format=FORMAT,
         name=recipe.name,
@@ -165,8 +167,7 @@ def build(
         kernel=json.loads((started / "result.json").read_text())["kernel"],
         built=time.time(),
         packages_as_of=(installed / "packages.json").stat().st_mtime,
-        steps={path.name.rpartition("-")[0]: path.name.rpartition("-")[2]
-               for path in (sandbox.tools.parent, installed, composed, sealed, started, unified, whole)},
+        steps={path.name.rpartition("-")[0]: path.name.rpartition("-")[2] for path in made},
     )  # fmt: skip
     store.add(image, files)
     return image

@@ -1,7 +1,7 @@
 """Step `initrd`: the kernel as packaged, and the little that brings it to the sealed root.
 
 vmlinuz         the kernel, byte for byte from its package
-initrd.zst      os/initrd/init, its modules and two programs, under zstd
+initrd.cpio     os/initrd/init, its modules and two programs; compressed in transport only
 result.json     {"kernel": release, "modules": […]}
 """
 
@@ -30,7 +30,7 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
         "modules": [*recipe.initrd_needed, *recipe.initrd_modules],
         "needed": recipe.initrd_needed,
         "programs": recipe.initrd_programs,
-        "epoch": [str(epoch.of(recipe.version))],
+        "epoch": [str(epoch.PRODUCT)],
     }
     given = identity(Path(__file__), packages.name, spec, init, Path(__file__).parent / "inside")
 
@@ -58,19 +58,7 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe, i
                 raise recipe.refuse_all(
                     "the packages have no program", ("initrd.programs",), result["unknown_programs"]
                 )
-            argv = [
-                "zstd",
-                "--ultra",
-                "-22",
-                "-q",
-                "--no-progress",
-                "--rm",
-                "/out/initrd.cpio",
-                "-o",
-                "/out/initrd.zst",
-            ]
-            sandbox.run(argv, binds=binds)
-        size = (directory / "initrd.zst").stat().st_size
+        size = (directory / "initrd.cpio").stat().st_size
         return f"kernel {result['kernel']}, initrd {size / (1 << 20):.1f} MiB"
 
     return workshop.make("initrd", given, produce)

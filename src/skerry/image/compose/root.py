@@ -48,7 +48,7 @@ def make(workshop: Workshop, sandbox: Sandbox, tree: Path, recipe: Recipe) -> Pa
         workshop.room(400 << 20, "the root image")
         binds = [Bind(tree / "tree.tar", "/in/tree.tar"), Bind(directory, "/out", writable=True)]
         sandbox.run(
-            ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.of(recipe.version)),
+            ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.PRODUCT), "--mkfs-time",
              "-U", str(product_uuid(recipe.name, "erofs")), "-L", recipe.name,
              "--tar=f", "/out/root.erofs", "/in/tree.tar"],
             binds=binds,

@@ -36,7 +36,7 @@ def make(workshop: Workshop, sandbox: Sandbox, packages: Path, recipe: Recipe) -
         "enable": recipe.enable,
         "mask": recipe.mask,
         "os_release": os_release(recipe),
-        "epoch": [str(epoch.of(recipe.version))],
+        "epoch": [str(epoch.PRODUCT), str(epoch.of(recipe.version))],
     }
     code = [SOURCE / "skerry" / part for part in CODE]
     trust = [recipe.update.root] if recipe.update.root is not None else []

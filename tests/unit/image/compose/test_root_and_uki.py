@@ -13,7 +13,7 @@ from skerry.image.compose import epoch
 from skerry.image.compose.errors import BudgetError
 from skerry.image.compose.root import Seal, _within_budget, product_uuid
 from skerry.image.compose.tree import os_release
-from skerry.image.compose.uki import command_line
+from skerry.image.compose.uki import command_line, within_budget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +55,19 @@ def test_the_command_line_has_image_and_seal_first(tmp_path: Path) -> None:
 def test_os_release_names_the_image(tmp_path: Path) -> None:
     found = dict(line.split("=", 1) for line in os_release(small(tmp_path)))
     assert (found["ID"], found["IMAGE_ID"], found["IMAGE_VERSION"]) == ("skerry", "small", "2026.11.0")
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "esp_mib", "said"),
+    [
+        (50.5, 512, r"the UKI is 50\.5 MiB and the recipe allows 50 MiB"),
+        (18, 64, "with 3 of them less than 20% of the 64 MiB ESP would be free"),
+    ],
+)
+def test_a_uki_too_large_is_refused(tmp_path: Path, size_mib: float, esp_mib: int, said: str) -> None:
+    with pytest.raises(BudgetError, match=said):
+        within_budget(small(tmp_path, ("esp_mib = 64", f"esp_mib = {esp_mib}")), size_mib)
+
+
+def test_a_uki_that_fits_three_times_is_good(tmp_path: Path) -> None:
+    within_budget(small(tmp_path), 17)

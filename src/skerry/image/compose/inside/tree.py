@@ -75,7 +75,10 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     shutil.copyfile("/in/packages.json", TREE / "usr/share/skerry/packages.json")
     (TREE / "usr/lib/os-release").write_text("".join(f"{line}\n" for line in spec["os_release"]))
     _update(spec["update"])
-    files = _pack(int(spec["epoch"][0]))
+    product, version = (int(epoch) for epoch in spec["epoch"])
+    # The one file whose time counts: systemd sets no clock back before it, see systemd(1).
+    (TREE / "usr/lib/clock-epoch").touch()
+    files = _pack(product, {"usr/lib/clock-epoch": version})
     return {"idle_patterns": idle, "removed_libraries": [path.name for path in gone], "files": files}
 
 
@@ -216,12 +219,17 @@ def _byte_code(directory: str, *options: str) -> None:
     )  # fmt: skip
 
 
-def _pack(epoch: int) -> int:
+def _pack(epoch: int, apart: dict[str, int]) -> int:
+    """Pack the tree with one time for every file, but for those that have one `apart`."""
+    entries = [Path(root, name) for root, names, files in os.walk(TREE) for name in (*names, *files)]
+    for path in (TREE, *entries):
+        time = apart.get(str(path.relative_to(TREE)), epoch)
+        os.utime(path, (time, time), follow_symlinks=False)
     subprocess.run(
-        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name", f"--mtime=@{epoch}",
+        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name",
          "--numeric-owner", "--format=posix",
          "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
          "--xattrs", "--xattrs-include=*", "."],
         check=True,
     )  # fmt: skip
-    return sum(len(names) + len(files) for _, names, files in os.walk(TREE))
+    return len(entries)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skerry.host.provision.plan import (
-    DAEMON_FILE,
-    ENVIRONMENT_FILE,
-    HOSTS_FILE,
-    NTP_FILE,
-    REGISTRIES_FILE,
-    paths,
-)
+from skerry.host.provision.config import CloudConfig
+from skerry.host.provision.plan import ENVIRONMENT_FILE, HOSTS_FILE, paths
 from skerry.host.provision.reading import read_config
 from skerry.host.provision.report import state_directory
 
@@ -25,14 +19,10 @@ def provisioned_paths(root: Path = Path("/")) -> frozenset[str]:
     except OSError:
         return frozenset()
     config, _ = read_config(data, "cloud-config")
-    settings = config.settings
-    given = {
-        DAEMON_FILE: settings.daemon is not None,
-        REGISTRIES_FILE: bool(settings.registries),
-        NTP_FILE: bool(settings.ntp),
-        "/etc/localtime": settings.timezone is not None,
-    }
-    found = {path for path in paths(config) if given.get(path, True)}
+    # What every plan looks at; those are files of their own, which no image has.
+    found = paths(config) - paths(CloudConfig())
+    if config.settings.timezone is not None:
+        found.add("/etc/localtime")
     if config.hosts_line is not None:
         found.add(HOSTS_FILE)
     if config.waits:

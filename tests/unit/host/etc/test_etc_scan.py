@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from fakes.trees import file, link, tree, trees, write
 from skerry.host.etc.errors import ArchiveError, EtcError
 from skerry.host.etc.scan import scan_directory, scan_tar
-from skerry.host.etc.tree import Kind, Tree, shown
+from skerry.host.etc.tree import Tree, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,4 +139,3 @@ def test_what_is_no_archive_is_refused() -> None:
 
 def test_names_are_shown_without_what_a_terminal_obeys() -> None:
     assert shown(f"a\x1b[31m{NOT_UTF8}\n") == "a\\x1b[31mcaf\\xe9\\x0a"
-    assert Kind.OTHER == "special file"

@@ -112,7 +112,7 @@ def scan_tar(file: IO[bytes]) -> Tree:
                 entries[path] = entry
     except tarfile.TarError as error:
         raise ArchiveError(f"the archive of defaults cannot be read: {error}") from error
-    return _complete(*_without_etc(entries, contents))
+    return _complete(entries, contents)
 
 
 def _safe(name: str) -> str:
@@ -158,18 +158,6 @@ def _content(
     return data
 
 
-def _without_etc(
-    entries: dict[str, Entry], contents: dict[str, bytes]
-) -> tuple[dict[str, Entry], dict[str, bytes]]:
-    top = entries.get("etc")
-    if top is None or top.kind is not Kind.DIRECTORY:
-        return entries, contents
-    if any(path and path != "etc" and not path.startswith("etc/") for path in entries):
-        return entries, contents
-    cut = {path[4:]: entry for path, entry in entries.items() if path}
-    return cut, {path[4:]: data for path, data in contents.items()}
-
-
 def _complete(entries: dict[str, Entry], contents: dict[str, bytes]) -> Tree:
     """Directories that the archive leaves unsaid are root's, 0755; nothing may stand below a file."""
     for path in list(entries):
@@ -177,7 +165,15 @@ def _complete(entries: dict[str, Entry], contents: dict[str, bytes]) -> Tree:
             path = parent(path)
             if entries.setdefault(path, Entry(Kind.DIRECTORY, 0o755)).kind is not Kind.DIRECTORY:
                 raise ArchiveError(f"the archive of defaults has files below {shown(path)!r}, no directory")
-    entries.setdefault("", Entry(Kind.DIRECTORY, 0o755))
-    if entries[""].kind is not Kind.DIRECTORY:
+    if entries.setdefault("", Entry(Kind.DIRECTORY, 0o755)).kind is not Kind.DIRECTORY:
         raise ArchiveError("the archive of defaults is not of a directory")
+    if _is_directory(entries.get("etc")) and all(
+        path.startswith("etc/") for path in entries if path not in ("", "etc")
+    ):
+        entries = {path[4:]: entry for path, entry in entries.items() if path}
+        contents = {path[4:]: data for path, data in contents.items()}
     return Tree(entries, contents.__getitem__)
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind is Kind.DIRECTORY

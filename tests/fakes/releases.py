@@ -40,7 +40,7 @@ class Releases:
     def __init__(self, directory: Path, clock: FakeClock, *, channels: tuple[str, ...] = ("stable",)) -> None:
         self.directory = directory
         self.clock = clock
-        self.keyring = Keyring(directory / "keys", lambda _: "a passphrase")
+        self.keyring = Keyring(directory / "keys", lambda _: "a passphrase", rounds=1)
         self.repository = Repository(directory / "repository")
         key = (channels, clock.now())
         if key not in _MADE:

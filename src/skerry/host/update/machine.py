@@ -55,8 +55,8 @@ def plan(
 
 
 def fetch(state: State, now: float) -> State:
-    """From here on the slot holds nothing that can be relied on."""
-    _from(state, "fetch", {Step.PLANNED, Step.FETCHING})
+    """The parts are fetched, and then the slot is filled: nothing in it can be relied on."""
+    _from(state, "fetch", UNCOMMITTED)
     return _changed(state, step=Step.FETCHING, since=now)
 
 

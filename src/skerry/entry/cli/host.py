@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skerry.entry.cli.api import client
+from skerry.entry.cli.host_health import health
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 @click.group()
 def host() -> None:
     """Look at this machine: version, slots, health."""
+
+
+host.add_command(health)
 
 
 @host.command()

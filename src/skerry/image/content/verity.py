@@ -140,16 +140,16 @@ def check(data: Path, hashes: Path, verity: Verity) -> None:
         raise MismatchError(f"{hashes} does not hold the hash tree of {data}")
 
 
-def leaves(hashes: Path, verity: Verity | None = None) -> bytes:
+def leaves(hashes: Path, *, salt: bytes | None = None) -> bytes:
     """The digests of a slot's blocks, 32 bytes each, from its hash device; no data are read.
 
-    They are only as good as the device: what is taken by them must be verified in the end. Where `verity`
-    is given, the device must be of that salt. Raises FormatError where it is no hash device of ours.
+    They are only as good as the device: what is taken by them must be verified in the end. Where `salt` is
+    given, the device must be of that salt. Raises FormatError where it is no hash device of ours.
     """
     try:
         with hashes.open("rb") as file:
             head = file.read(_SUPERBLOCK.size)
-            blocks = _blocks(hashes, head, None if verity is None else bytes.fromhex(verity.salt))
+            blocks = _blocks(hashes, head, salt)
             file.seek(_leaf_block(blocks) * BLOCK_BYTES)
             found = file.read(blocks * DIGEST_BYTES)
     except OSError as error:

@@ -82,6 +82,13 @@ class Desk:
 
         return self.repository.read(pinned_root(self.keyring()) if self._keys else None)
 
+    def rehearse(self, change: Change) -> None:
+        """Refuse now what would be refused later. Raises PublishError."""
+        from skerry.image.release import publisher
+
+        if self.prepare is None:
+            publisher.rehearse(self.repository, change, self.keyring(), self.now)
+
     def carry_out(
         self, change: Change, *, keyring: Keyring | None = None, stolen: bool = False, **more: Json
     ) -> None:

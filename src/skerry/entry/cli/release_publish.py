@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from skerry.entry.cli.release_desk import Desk, changing
@@ -23,9 +25,20 @@ rollout_option = click.option(
     "--patches", type=click.IntRange(0), default=3, show_default=True,
     help="Make small downloads from so many earlier releases.",
 )  # fmt: skip
+@click.option(
+    "--extension", "extensions", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="NAME.raw", help="A system extension that belongs to it.",
+)  # fmt: skip
 @changing
 def publish(
-    desk: Desk, image: str, channel: str, waves: str, notes: str, minimum_version: str | None, patches: int
+    desk: Desk,
+    image: str,
+    channel: str,
+    waves: str,
+    notes: str,
+    minimum_version: str | None,
+    patches: int,
+    extensions: tuple[Path, ...],
 ) -> None:
     """Put IMAGE (a label of `skerry image list`) into a channel.
 
@@ -34,22 +47,24 @@ def publish(
     not at all, whenever this is interrupted.
     """
     from skerry.entry.cli.output import progress
-    from skerry.entry.cli.release_images import release_of
+    from skerry.entry.cli.release_images import release_of, version_of
     from skerry.image.release import changes
     from skerry.image.release.rollout import parse_waves
 
     chosen = parse_waves(waves)
     state = desk.state()
-    with (
-        progress(as_json=desk.as_json) as report,
-        release_of(
+    # What can be refused is refused before the long work.
+    changes.check_newer(state, channel, version_of(image))
+    desk.rehearse(changes.renew(state, [channel], desk.now))
+    with progress(as_json=desk.as_json) as report:
+        made = release_of(
             image, desk.repository, state, channel,
-            notes=notes, minimum_version=minimum_version, patches=patches, report=report,
-        ) as made,
-    ):  # fmt: skip
-        change = changes.publish(state, channel, made.manifest, chosen, desk.now, made.disks)
-        fresh = 0 if desk.dry_run else made.store(desk.repository)
-        stored = made.stored_bytes
+            notes=notes, minimum_version=minimum_version, patches=patches, extensions=extensions,
+            report=report,
+        )  # fmt: skip
+    change = changes.publish(state, channel, made.manifest, chosen, desk.now, made.disks)
+    fresh = 0 if desk.dry_run else made.store(desk.repository)
+    stored = made.stored_bytes
     version = made.manifest.version
     desk.carry_out(change, version=version, channel=channel, stored_bytes=stored, new_bytes=fresh)
 

@@ -93,12 +93,7 @@ def publish(
     """
     document = state.document(name)
     version = manifest.version
-    newest = document.newest
-    if newest is not None and not versions.is_newer(version, newest.version):
-        raise NotNewerError(
-            f"channel {name} is at {newest.version}, and {version} is not newer",
-            hint="raise `version` in the recipe and build again; what is published never changes",
-        )
+    check_newer(state, name, version)
     _check_room(manifest, [disk for disk in (*disks, manifest.disk) if disk is not None])
     manifest = msgspec.structs.replace(manifest, published=now)
     entry = ReleaseEntry(
@@ -110,6 +105,16 @@ def publish(
     changed = msgspec.structs.replace(document, releases=(*document.releases, entry))
     more = {manifests.target_path(name, version): manifest.encode()}
     return edit(state, changed, now, f"{version} is published to {name}", more)
+
+
+def check_newer(state: State, name: str, version: str) -> None:
+    """Raise NotNewerError where a channel has this version, or a later one."""
+    newest = state.document(name).newest
+    if newest is not None and not versions.is_newer(version, newest.version):
+        raise NotNewerError(
+            f"channel {name} is at {newest.version}, and {version} is not newer",
+            hint="raise `version` in the recipe and build again; what is published never changes",
+        )
 
 
 def edit(

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from skerry.host.health.boot import Entry
     from skerry.host.health.decide import Trial, Verdict
     from skerry.host.health.machine import Machine
     from skerry.host.health.record import Occasion, Record
+    from skerry.host.update.entries import Entry
     from skerry.host.update.journal import State
     from skerry.host.update.machine import Tried
 
@@ -208,12 +208,12 @@ class Health:
         if state == before:
             return
         self.journal.write(state)
-        if state.step is before.step or state.step not in (Step.BLESSED, Step.ROLLED_BACK):
+        if state.step is before.step or state.step is Step.IDLE:
             return
-        version = state.target or ""
-        self.journal.note(Event(state.since, state.step, version, state.previous or "", state.reason))
+        running = self.boot.version
+        self.journal.note(Event(state.since, state.step, running, before.previous or "", state.reason))
         why = f": {state.reason}" if state.reason else ""
-        self._say(NOTE, f"the update to {version} is {state.step}{why}")
+        self._say(NOTE, f"the update to {state.target} is {state.step}{why}")
 
     def _tried(self, version: str) -> Tried:
         """What the counter of a version's entry says. Raises OSError where only the ESP could tell."""
@@ -226,15 +226,10 @@ class Health:
             if version != self.boot.version:
                 raise
             return Tried.BEGUN if self.boot.counted else Tried.GOOD
-        mine = [entry for entry in found if entry.label.endswith(f"_{version}")]
+        mine = [entry for entry in found if entry.version == version]
         if not mine:
             return Tried.ABSENT
-        entry = min(mine, key=lambda entry: entry.left is not None)
-        if entry.left is None:
-            return Tried.GOOD
-        if entry.left == 0:
-            return Tried.OUT
-        return Tried.BEGUN if entry.done else Tried.NOT_YET
+        return Tried.GOOD if any(entry.left is None for entry in mine) else mine[0].tried
 
     def _entries(self) -> tuple[Entry, ...] | None:
         from skerry.host.health.boot import entries
@@ -249,7 +244,7 @@ class Health:
         from skerry.kit.errors import SkerryError
 
         try:
-            kept = {entry.label.rpartition("_")[2] for entry in self._entries() or ()}
+            kept = {entry.version for entry in self._entries() or ()}
             if self.boot.version in kept:
                 for name in self._prune(self.machine.root, frozenset(kept)):
                     self._say(NOTE, f"removed {name}: its version is in neither slot")

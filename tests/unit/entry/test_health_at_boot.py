@@ -96,7 +96,7 @@ def test_a_good_trial_may_be_blessed_and_then_is(world: World) -> None:
     assert state.probation_until == pytest.approx(world.fake.times.time() + PROBATION_S)
     assert world.called == [START_TIMER]
     assert world.pruned == [frozenset({"1", "2"})]
-    assert [event.what for event in world.journal.history()] == ["blessed"]
+    assert [event.what for event in world.journal.history()] == ["trying", "blessed"]
 
 
 def test_a_failed_trial_leaves_its_reason_for_the_older_version_to_tell(world: World) -> None:
@@ -119,7 +119,8 @@ def test_a_failed_trial_leaves_its_reason_for_the_older_version_to_tell(world: W
     assert (state.step, state.running, state.reason) == (Step.ROLLED_BACK, "1", reason)
     assert state.refused["2"].reason == reason
     assert [(event.what, event.version, event.why) for event in world.journal.history()] == [
-        ("rolled-back", "2", reason)
+        ("trying", "2", ""),
+        ("rolled-back", "1", reason),
     ]
 
 

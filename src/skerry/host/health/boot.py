@@ -1,9 +1,8 @@
 """Which boot this is: its id, its version, whether boot counting tries it, and what it could fall back to.
 
 Reads files only, below a root that a test can lay out: procfs, os-release, the EFI variable that systemd-boot
-leaves (4 bytes of attributes, then UTF-16), and the names in EFI/Linux, NAME_VERSION[+LEFT[-DONE]].efi. The
-names are read only where a boot is counted: they lie on a file system that is mounted when it is looked at.
-https://uapi-group.org/specifications/specs/boot_loader_specification/#boot-counting
+leaves (4 bytes of attributes, then UTF-16), and the names in EFI/Linux. These are read only where it
+matters, for they lie on a file system that is mounted when it is looked at.
 """
 
 from __future__ import annotations
@@ -13,27 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.host.health.decide import Trial
+from skerry.host.update.entries import Entry, parse, version_of
+from skerry.host.update.machine import Tried
 from skerry.image.release.version import is_newer
 from skerry.kit.errors import SkerryError
 
 COUNT_PATH = "sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 ENTRIES = "efi/EFI/Linux"
-_ENTRY = re.compile(r"(?P<label>[^+]+?)(\+(?P<left>\d+)(-(?P<done>\d+))?)?\.efi")
 _ROOT_HASH = re.compile(r"\bskerry\.verity=([0-9a-f]{64}),")
 _IMAGE = re.compile(r"\bskerry\.image=(\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A boot entry by its file's name; `left` is None where its tries are not counted."""
-
-    label: str
-    left: int | None = None
-    done: int = 0
-
-    @property
-    def bad(self) -> bool:
-        return self.left == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +33,6 @@ class Boot:
     root_hash: str = ""
     counted: str = ""
     container: bool = False
-
-
-def parse_entry(file: str) -> Entry | None:
-    """An entry from its file's name; None for a name that systemd-boot passes over."""
-    match = _ENTRY.fullmatch(file)
-    if match is None or file.startswith((".", "auto-")):
-        return None
-    left = None if match["left"] is None else int(match["left"])
-    return Entry(match["label"], left, int(match["done"] or 0))
 
 
 def read_boot(root: Path = Path("/")) -> Boot:
@@ -74,7 +52,7 @@ def read_boot(root: Path = Path("/")) -> Boot:
 
 def entries(root: Path = Path("/")) -> tuple[Entry, ...]:
     """The entries on the ESP. Raises OSError where that cannot be read."""
-    found = (parse_entry(path.name) for path in sorted((root / ENTRIES).iterdir()))
+    found = (parse(path.name) for path in sorted((root / ENTRIES).iterdir()))
     return tuple(entry for entry in found if entry is not None)
 
 
@@ -88,20 +66,20 @@ def trial_of(boot: Boot, found: tuple[Entry, ...] | None, *, otherwise: bool = F
 
     Where the entries cannot be read (`found` is None), `otherwise` says whether there is one.
     """
-    counted = parse_entry(boot.counted)
+    counted = parse(boot.counted)
     if counted is None or counted.left is None:
         return Trial.NO
     if found is None:
         return Trial.WITH_FALLBACK if otherwise else Trial.WITHOUT_FALLBACK
     others = [entry for entry in found if entry.label != counted.label]
-    would_boot = (not other.bad or _newer(other.label, counted.label) for other in others)
+    would_boot = (other.tried is not Tried.OUT or _newer(other.label, counted.label) for other in others)
     return Trial.WITH_FALLBACK if any(would_boot) else Trial.WITHOUT_FALLBACK
 
 
 def _newer(label: str, than: str) -> bool:
     """Of entries that are all counted out the newest is booted: as when an older version was tried."""
     try:
-        return is_newer(label.rpartition("_")[2], than.rpartition("_")[2])
+        return is_newer(version_of(label), version_of(than))
     except SkerryError:
         return False
 

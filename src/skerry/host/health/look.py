@@ -6,18 +6,16 @@ before(…)  -> Before, how the machine is when an update is staged, for later l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from skerry.host.health.boot import Boot, read_boot
 from skerry.host.health.check import Result, Status, Weight, settle
 from skerry.host.health.decide import Trial, Verdict, decide
 from skerry.host.health.machine import COMPARING, Machine, checks
-from skerry.host.health.record import Before, Occasion, Record
+from skerry.host.health.record import Before, Occasion, Record, Records
+from skerry.host.health.settings import HealthSettings, read_settings
 from skerry.image.release.manifest import EXTENSION, ROOT, decode
 from skerry.kit.errors import SkerryError
-
-if TYPE_CHECKING:
-    from skerry.host.health.boot import Boot
-    from skerry.host.health.settings import HealthSettings
 
 MANIFESTS = "var/lib/skerry/update/manifests"
 COMPARED = (Occasion.TRIAL, Occasion.PROBATION)
@@ -70,6 +68,18 @@ def before(machine: Machine, boot: Boot, settings: HealthSettings) -> Before:
         units=machine.units(),
         network=machine.network(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """host.update.around.HealthRecorder over a machine."""
+
+    machine: Machine
+
+    def before(self) -> None:
+        """Look, and keep it. Takes as long as the machine's own checks. Raises SkerryError, OSError."""
+        settings = read_settings(self.machine.root / "etc/skerry")
+        Records(self.machine.directory).keep(before(self.machine, read_boot(self.machine.root), settings))
 
 
 def _release(machine: Machine, version: str) -> tuple[str | None, dict[str, str]]:

@@ -107,12 +107,13 @@ class UrlTransport:
 
     @contextlib.contextmanager
     def open(self, url: str, *, start: int = 0, end: int | None = None) -> Iterator[Body]:
-        scheme = url.partition(":")[0].lower()
+        scheme, _, rest = url.partition(":")
+        scheme = scheme.lower()
         if scheme == "file":
             with _open_file(url, start, end) as body:
                 yield body
             return
-        if scheme not in ("http", "https"):
+        if scheme not in ("http", "https") or not rest.strip("/"):
             raise RefusedError(
                 f"{url} is not a URL that can be fetched", hint="use https://, http:// or file:///"
             )

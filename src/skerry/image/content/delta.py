@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 64 << 20
 Region = tuple["Extent", ...]
+_MAGNITUDE = (1 << 63) - 1
 _NUMBERS = re.compile(r"\d+(?:[.+~-]\d+)*")
 
 
@@ -161,11 +162,17 @@ def _compare(old: Image, was: Region, new: Image, now: Region) -> list[Op]:
         first = 0 if base is before else first
         control, added, extra = core.diff(base, piece)
         at, position, used, own = start, first, 0, 0
-        for add, insert, seek in control:
+        for add, insert, seek in _triples(control):
             ops += _adds(at, position, added[used : used + add])
             ops.append(Op(at + add, insert, -1, extra[own : own + insert]))
             at, position, used, own = at + add + insert, position + add + seek, used + add, own + insert
     return _mapped_back(ops, now, was)
+
+
+def _triples(control: bytes) -> Iterator[tuple[int, int, int]]:
+    """bsdiff's control: how much to add, how much to insert, how far to move; the sign is the highest bit."""
+    for add, insert, seek in struct.iter_unpack("<QQQ", control):
+        yield add, insert, -(seek & _MAGNITUDE) if seek >> 63 else seek
 
 
 def _adds(at: int, old: int, data: bytes) -> Iterator[Op]:

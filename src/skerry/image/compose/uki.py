@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skerry.image.compose.workshop import Workshop
 
 EFI = "/usr/lib/systemd/boot/efi"
-# The running version's, the other slot's, and one that is being written; and room for later ones to be larger.
+# The running version's, the other slot's, and one being written; and room for later ones to be larger.
 UKIS = 3
 ESP_ROOM = 0.2
 

@@ -56,21 +56,26 @@ def verify(desk: Desk, root: Path | None) -> int:
 @click.option("--older-than", metavar="TIME", default="2d", show_default=True, help="Keep what is younger.")
 @click.option("--dry-run", is_flag=True, help="Say what would go.")
 @reading
-def gc(desk: Desk, older_than: str, *, dry_run: bool) -> None:
+def gc(desk: Desk, older_than: str) -> None:
     """Remove files that nothing refers to any more, or not yet."""
     from skerry.entry.cli.output import emit_json, show_size
     from skerry.entry.cli.release_keys import seconds
     from skerry.image.release.collect import collect
 
-    done = collect(desk.repository, desk.now, older_than=seconds(older_than), dry_run=dry_run)
+    done = collect(desk.repository, desk.now, older_than=seconds(older_than), dry_run=desk.dry_run)
     if desk.as_json:
         emit_json(
-            {"files": [*done.files], "freed_bytes": done.freed_bytes, "kept": done.kept, "dry_run": dry_run}
+            {
+                "files": [*done.files],
+                "freed_bytes": done.freed_bytes,
+                "kept": done.kept,
+                "dry_run": desk.dry_run,
+            }
         )
         return
     for name in done.files:
         click.echo(name)
-    would = "would be " if dry_run else ""
+    would = "would be " if desk.dry_run else ""
     click.echo(f"{len(done.files)} files, {show_size(done.freed_bytes)}, {would}removed; {done.kept} kept")
 
 
@@ -82,7 +87,7 @@ def gc(desk: Desk, older_than: str, *, dry_run: bool) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched.")
 @reading
-def mirror(desk: Desk, url: str, root: Path | None, *, check: bool, dry_run: bool) -> None:
+def mirror(desk: Desk, url: str, root: Path | None, *, check: bool) -> None:
     """Copy the repository at URL (https, http or file) into the directory of --repository.
 
     Everything is verified from the trusted root; what is there is not fetched again; the copy can be served
@@ -99,17 +104,17 @@ def mirror(desk: Desk, url: str, root: Path | None, *, check: bool, dry_run: boo
     with progress(as_json=desk.as_json) as report:
         done = copy(
             desk.repository, UrlTransport(), url, trusted, SystemClock(),
-            check=check, dry_run=dry_run, report=report,
+            check=check, dry_run=desk.dry_run, report=report,
         )  # fmt: skip
     if desk.as_json:
         emit_json(
             {
                 "releases": done.releases, "blobs": done.blobs, "fetched": done.fetched,
-                "fetched_bytes": done.fetched_bytes, "held_bytes": done.held_bytes, "dry_run": dry_run,
+                "fetched_bytes": done.fetched_bytes, "held_bytes": done.held_bytes, "dry_run": desk.dry_run,
             }
         )  # fmt: skip
         return
-    would = "to fetch" if dry_run else "fetched"
+    would = "to fetch" if desk.dry_run else "fetched"
     click.echo(
         f"{done.releases} releases; {done.fetched} of {done.blobs} blobs {would} "
         f"({show_size(done.fetched_bytes)}), {show_size(done.held_bytes)} were there"

@@ -71,10 +71,12 @@ class Desk:
             raise click.UsageError("where are the keys? Give --keys DIRECTORY, or set SKERRY_KEYS")
         return self._keys
 
-    def keyring(self, *, new: bool = False) -> Keyring:
-        from skerry.image.release.keys import Keyring
+    def keyring(self, *, rounds: int | None = None) -> Keyring:
+        """The keys; with `rounds`, for making new ones."""
+        from skerry.image.release.keys import ROUNDS, Keyring
 
-        return Keyring(self.keys, passphrases(self._passphrase_file, new=new))
+        asking = passphrases(self._passphrase_file, new=rounds is not None)
+        return Keyring(self.keys, asking, rounds=rounds or ROUNDS)
 
     def state(self) -> State:
         """The repository as it stands; descended from the pinned root where there are keys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from skerry.kit.http import Json
 
+rounds_option = click.option(
+    "--rounds", type=click.IntRange(1000), default=600_000, show_default=True,
+    help="How often passphrases of new keys are hashed: slow to open is slow to guess.",
+)  # fmt: skip
 DEFAULT_CHANNELS = ("alpha", "beta", "stable")
 _PAIR = re.compile(r"([a-z][a-z0-9-]*)=(.+)")
 _TIME = re.compile(r"(\d+)([hd])")
@@ -25,6 +30,7 @@ _TIME = re.compile(r"(\d+)([hd])")
 
 @click.command()
 @changing
+@rounds_option
 @click.option(
     "--channel", "channels", multiple=True, help="A channel; alpha, beta and stable where none is given."
 )
@@ -46,6 +52,7 @@ def init(
     threshold: tuple[str, ...],
     public: tuple[str, ...],
     valid: tuple[str, ...],
+    rounds: int,
 ) -> None:
     """Make a repository, and the keys of its roles.
 
@@ -68,6 +75,7 @@ def init(
     every = (*roles.TOP_LEVEL, *names)
     counts = {role: 3 if role == roles.ROOT else 1 for role in every} | _numbers(count, every)
     thresholds = {role: 2 if role == roles.ROOT else 1 for role in every} | _numbers(threshold, every)
+    holding = times(valid, every)
     given = _publics(public, every)
     for role in every:
         have = len(given.get(role, ())) or counts[role]
@@ -79,9 +87,9 @@ def init(
         made = [name for role in every if role not in given for name in _names(role, counts[role])]
         desk.answer({"dry_run": True, "keys": [*made]}, f"would make the keys {', '.join(made)}")
         return
-    ring = desk.keyring(new=True)
+    ring = desk.keyring(rounds=rounds)
     keys = {role: given.get(role) or [ring.make(n) for n in _names(role, counts[role])] for role in every}
-    change = changes.create(keys, thresholds, names, desk.now, times(valid, every))
+    change = changes.create(keys, thresholds, names, desk.now, holding)
     root = str(desk.keys / "root.json")
     desk.carry_out(change, keyring=ring, root=root, channels=[*names])
     if not desk.as_json and desk.prepare is None:
@@ -177,6 +185,7 @@ def keys_list(desk: Desk) -> None:
 
 
 @keys.command("rotate")
+@rounds_option
 @click.argument("role")
 @click.option("--count", type=click.IntRange(1), help="How many new keys; as many as there are.")
 @click.option("--threshold", type=click.IntRange(1), help="How many of them sign; as many as now.")
@@ -197,6 +206,7 @@ def rotate(
     threshold: int | None,
     public: tuple[Path, ...],
     keep: tuple[str, ...],
+    rounds: int,
     *,
     stolen: bool,
 ) -> None:
@@ -213,7 +223,7 @@ def rotate(
     if role not in roles.TOP_LEVEL:
         state.document(role)
     entry = state.delegator(role).get_delegated_role(role)
-    ring = desk.keyring(new=not public)
+    ring = desk.keyring()
     named = {one.name: one.key for one in ring.list()}
     for name in keep:
         if name not in named or named[name].keyid not in entry.keyids:
@@ -227,7 +237,7 @@ def rotate(
             f"would make the keys {', '.join(fresh) or 'none'} for {role}",
         )
         return
-    maker = desk.keyring(new=True)
+    maker = desk.keyring(rounds=rounds)
     chosen += [maker.make(name) for name in fresh]
     change = changes.rotate(state, role, chosen, threshold or entry.threshold, desk.now)
     desk.carry_out(change, stolen=stolen, keys=[*fresh])
@@ -239,6 +249,7 @@ def channel() -> None:
 
 
 @channel.command("add")
+@rounds_option
 @click.argument("name")
 @click.option("--threshold", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many keys to make.")
@@ -247,7 +258,9 @@ def channel() -> None:
     help="Use this public key (PEM); make none.",
 )  # fmt: skip
 @changing
-def channel_add(desk: Desk, name: str, threshold: int, count: int, public: tuple[Path, ...]) -> None:
+def channel_add(
+    desk: Desk, name: str, threshold: int, count: int, public: tuple[Path, ...], rounds: int
+) -> None:
     """Add a channel with keys of its own; signed by targets."""
     from skerry.image.release import changes
     from skerry.image.release.channel import check_name
@@ -260,7 +273,7 @@ def channel_add(desk: Desk, name: str, threshold: int, count: int, public: tuple
         desk.answer({"dry_run": True, "keys": [*fresh]}, f"would make the keys {', '.join(fresh)}")
         return
     chosen = [read_public(file) for file in public]
-    maker = desk.keyring(new=True)
+    maker = desk.keyring(rounds=rounds)
     if name not in state.documents:
         chosen += [maker.make(one) for one in fresh]
     desk.carry_out(changes.add_channel(state, name, chosen, threshold, desk.now), keys=[*fresh])
@@ -318,13 +331,8 @@ def _names(role: str, count: int) -> list[str]:
 
 def _fresh_names(role: str, count: int, taken: Iterable[str]) -> list[str]:
     """Names for new keys of a role that are not taken: stable-2, stable-3 after stable."""
-    used = set(taken)
-    found: list[str] = []
-    number = 1
-    while len(found) < count:
-        name = role if number == 1 and role not in used and count == 1 else f"{role}-{number}"
-        if name not in used:
-            found.append(name)
-        used.add(name)
-        number += 1
-    return found
+    used = {name for name in taken if name == role or name.startswith(f"{role}-")}
+    if not used:
+        return _names(role, count)
+    numbers = (number for number in range(2, len(used) + count + 2) if f"{role}-{number}" not in used)
+    return [f"{role}-{number}" for number in itertools.islice(numbers, count)]

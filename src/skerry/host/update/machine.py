@@ -72,6 +72,12 @@ def verified(state: State, now: float) -> State:
     return _changed(state, step=Step.VERIFIED, since=now)
 
 
+def found(state: State, now: float) -> State:
+    """The target is in its slot from an earlier run, and was verified again."""
+    _from(state, "found", UNCOMMITTED | COMMITTED)
+    return _changed(state, step=Step.VERIFIED, since=now)
+
+
 def staged(state: State, now: float) -> State:
     """The entry has its name on the ESP."""
     _from(state, "staged", {Step.VERIFIED, Step.STAGED})
@@ -134,7 +140,7 @@ def booted(
     why = state.failure or evidence or NO_REPORT
     return _changed(
         state, step=Step.ROLLED_BACK, running=running, since=now, reason=why, boot_id=boot_id, failure=None,
-        refused={**state.refused, state.target: Refusal(why, now)},
+        refused={**_without(state, running), state.target: Refusal(why, now)},
     )  # fmt: skip
 
 
@@ -168,9 +174,16 @@ def refuse(state: State, reason: str, now: float, *, remember: str | None = None
     return _changed(state, step=Step.REFUSED, since=now, reason=reason, refused=refused)
 
 
+def leave(state: State, newer: str, older: str, now: float) -> State:
+    """A person goes to an `older` version: the newer one is not installed again unless forced."""
+    _from(state, "leave", COMMITTED)
+    why = f"left for {older} by hand"
+    return _changed(state, refused={**state.refused, newer: Refusal(why, now)})
+
+
 def force(state: State, version: str) -> State:
     """A person asks for a version although it failed before: that is forgotten."""
-    return _changed(state, refused={v: why for v, why in state.refused.items() if v != version})
+    return _changed(state, refused=_without(state, version))
 
 
 def pin(state: State, version: str | None) -> State:
@@ -189,6 +202,10 @@ def _target_runs(state: State, tried: Tried, boot_id: str, now: float) -> State:
     if state.step is Step.TRYING:
         return state if state.boot_id == boot_id else _changed(state, boot_id=boot_id)
     return _changed(state, step=Step.TRYING, running=state.target, since=now, boot_id=boot_id, reason="")
+
+
+def _without(state: State, version: str) -> dict[str, Refusal]:
+    return {other: why for other, why in state.refused.items() if other != version}
 
 
 def _wait_again(state: State, now: float) -> State:

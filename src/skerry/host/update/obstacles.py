@@ -63,7 +63,9 @@ def of_host(now: Situation, *, asked: bool) -> tuple[Obstacle, ...]:
                 "the partition table was changed by hand: restore the label, or install anew",
             )
         )
-    if now.state.step is Step.TRYING or now.tried(running) in (Tried.BEGUN, Tried.NOT_YET):
+    # Counted out, but not by us: it is in its last try.
+    last = now.tried(running) is Tried.OUT and now.state.previous != running
+    if now.state.step is Step.TRYING or last or now.tried(running) in (Tried.BEGUN, Tried.NOT_YET):
         found.append(Obstacle(f"{running} is still being tried", "wait until it is blessed"))
     elif not asked and now.state.on_probation(now.now):
         found.append(Obstacle(f"{running} is on probation, and the other slot its way back", "wait an hour"))

@@ -1,6 +1,7 @@
 """The steps from a situation to a version that is staged: pure, each with its reason.
 
-    fetch → unlist → clear → fill → verify → label → (extensions) → etc → health → entry → (demote) → clean
+    (promote) → fetch → unlist → clear → fill → verify → label → (extensions) → etc → health → entry
+    → (demote) → clean
 
 The order keeps three promises: an entry on the ESP names a slot that was read back and verified; the running
 version's entry is good until another's is in place; what the journal says was done is on the disk. So any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 class Do(enum.StrEnum):
     FETCH = "fetch"
+    PROMOTE = "promote"
     UNLIST = "unlist"
     CLEAR = "clear"
     FILL = "fill"
@@ -58,16 +60,19 @@ def steps(now: Situation, goal: Goal) -> tuple[PlannedStep, ...]:
     older = is_older(version, running)
     label = now.label(version)
     filled = slot.label == label
-    listed = filled and now.tried(version) in (Tried.NOT_YET, Tried.BEGUN, Tried.GOOD)
+    # One that is good or out of tries gets new ones: it may have gone bad, and must lead back then.
+    listed = filled and now.tried(version) in (Tried.NOT_YET, Tried.BEGUN)
     ready = listed and (not goal.extensions or version in now.kept)
     demoted = now.tried(running) is Tried.OUT
-    if ready and (not older or demoted):
+    if ready and older is demoted:
         return ()
     found: list[PlannedStep] = []
 
     def add(do: Do, what: str, why: str) -> None:
         found.append(PlannedStep(do, what, why))
 
+    if not older and demoted:
+        add(Do.PROMOTE, f"make the entry of {running} good again", "it is the way back")
     if not filled:
         add(Do.FETCH, f"fetch what {version} has and this host has not", "before the slot is touched")
         old = f"what slot {slot.name} holds is about to go" if slot.label else "nothing may boot from it"
@@ -77,8 +82,8 @@ def steps(now: Situation, goal: Goal) -> tuple[PlannedStep, ...]:
         if slot.label:
             add(Do.CLEAR, f"label slot {slot.name} empty", old)
         add(Do.FILL, f"fill slot {slot.name} with {version}", f"{running} runs from the other slot")
-    elif now.tried(version) is Tried.OUT:
-        add(Do.UNLIST, f"remove {label} from the boot entries", "its tries are used up: it gets new ones")
+    elif now.tried(version) in (Tried.OUT, Tried.GOOD):
+        add(Do.UNLIST, f"remove {label} from the boot entries", "it comes back with tries to count")
     if not ready:
         add(Do.VERIFY, f"read slot {slot.name} back from the disk", "only what was read back may be booted")
         if not filled:

@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Have:
-    """A version's root and UKI that are on this host, to make newer ones from."""
+    """A version's parts that are on this host, to make newer ones from; `root_size` in bytes.
+
+    `root_sha256` is from its signed manifest, None where that is not known.
+    """
 
     version: str
     root: Path
     verity: Path
     uki: Path
+    root_size: int
+    root_sha256: str | None = None
+    extensions: Path | None = None
 
 
 class Cost(msgspec.Struct, frozen=True):

@@ -122,8 +122,6 @@ class Fetcher:
                     had = self._once(file, blob, spans, had, lambda done: report(
                         Progress(step, Phase.ADVANCED, done, total)
                     ), ranged=failures < self._tries - 1)  # fmt: skip
-                    if had == before:
-                        raise InterruptedTransferError(f"{self._url(blob)}: the server sent too little")
                 except (InterruptedTransferError, RangeError):
                     file.flush()
                     had = file.tell()
@@ -163,6 +161,8 @@ class Fetcher:
                 if at >= upto:
                     break
         file.flush()
+        if at < upto:
+            raise InterruptedTransferError(f"{self._url(blob)}: the server sent too little")
         return had
 
     def _open(self, blob: Blob, start: int, end: int) -> AbstractContextManager[Body]:

@@ -35,11 +35,14 @@ class MergedFile:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """The files that could be merged. The maps lead from a number in the new version to the one here."""
+    """The files that could be merged. The maps lead from a number in the old or the new defaults to the one
+    that the same user or group has here."""
 
     files: Mapping[str, MergedFile] = field(default_factory=dict)
     uids: Mapping[int, int] = field(default_factory=dict)
     gids: Mapping[int, int] = field(default_factory=dict)
+    old_uids: Mapping[int, int] = field(default_factory=dict)
+    old_gids: Mapping[int, int] = field(default_factory=dict)
 
 
 def merge(
@@ -55,7 +58,7 @@ def merge(
     if "group" in names:
         kept = _primary_groups(o["passwd"], y["passwd"], n["passwd"])
         groups = work.table("group", o["group"], y["group"], n["group"], keep_ids=kept)
-        work.gids.update(_renumbered(n["group"], groups, 2))
+        work.gids.update(_renumbered("group", n["group"], groups))
     merged: dict[str, Table] = {}
     for name in names:
         if name == "group":
@@ -65,12 +68,14 @@ def merge(
         keep = {key[0] for key in merged[owner].keys() - n[owner].keys()} if owner in merged else set()
         merged[name] = work.table(name, o[name], y[name], n[name], keep_names=keep)
         if name == "passwd":
-            work.uids.update(_renumbered(n["passwd"], merged[name], 2))
+            work.uids.update(_renumbered("passwd", n["passwd"], merged[name]))
     files = {}
     for name, table in merged.items():
         data = _print(table, like=new[name] if yours[name] == old.get(name) else yours[name])
         files[name] = MergedFile(data, tuple(work.conflicts.get(name, ())))
-    return Accounts(files, work.uids, work.gids)
+    old_uids = _renumbered("passwd", o["passwd"], merged.get("passwd", {}))
+    old_gids = _renumbered("group", o["group"], merged.get("group", {}))
+    return Accounts(files, work.uids, work.gids, old_uids, old_gids)
 
 
 _ORDER = ("group", "passwd", "shadow", "gshadow", "subuid", "subgid")
@@ -210,14 +215,14 @@ def _primary_groups(old: Table, yours: Table, new: Table) -> frozenset[bytes]:
     return frozenset(_at(row, 3) for row in stay if len(row) > 3)
 
 
-def _renumbered(new: Table, result: Table, column: int) -> dict[int, int]:
+def _renumbered(file: str, defaults: Table, result: Table) -> dict[int, int]:
+    """From the numbers of the defaults to those of the same names in the result, where they differ."""
     found: dict[int, int] = {}
-    for key, row in new.items():
-        here = result.get(key)
-        if here is None or not (_at(row, column).isdigit() and _at(here, column).isdigit()):
-            continue
-        if here[column] != row[column]:
-            found.setdefault(int(row[column]), int(here[column]))
+    for key, row in defaults.items():
+        here = result.get(key, ())
+        whole = len(row) == len(here) == len(_FIELDS[file])
+        if whole and row[2].isdigit() and here[2].isdigit() and row[2] != here[2]:
+            found.setdefault(int(row[2]), int(here[2]))
     return found
 
 

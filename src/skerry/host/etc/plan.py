@@ -22,7 +22,7 @@ from skerry.host.etc.rules import ACCOUNTS, Rule, rule
 from skerry.host.etc.tree import Entry, Kind, Tree, join, parent, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 NEW_SUFFIX = ".skerry-new"
 MINE_SUFFIX = ".skerry-mine"
@@ -44,15 +44,16 @@ class _Merge:
     def __init__(
         self, old: Tree, yours: Tree, new: Tree, policy: Policy, provisioned: Collection[str]
     ) -> None:
-        self.old, self.yours = old, yours
+        self.yours = yours
         self.theirs = policy is Policy.THEIRS
         self.provisioned = provisioned
         files = [
             {name: tree.read(name) for name in ACCOUNTS if _is(tree.get(name), Kind.FILE)}
             for tree in (old, yours, new)
         ]
-        self.accounts = accounts.merge(*files, theirs=self.theirs)
-        self.new = _with_owners(new, self.accounts)
+        found = self.accounts = accounts.merge(*files, theirs=self.theirs)
+        self.old = _with_owners(old, found.old_uids, found.old_gids)
+        self.new = _with_owners(new, found.uids, found.gids)
         self.beside: list[Action] = []
         self.names: set[str] = set()
 
@@ -308,14 +309,12 @@ def _with_data(entry: Entry, data: bytes) -> Entry:
     return replace(entry, content=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
-def _with_owners(new: Tree, found: accounts.Accounts) -> Tree:
-    """The new defaults, owned by the numbers that their owners have here."""
-    if not found.uids and not found.gids:
-        return new
+def _with_owners(tree: Tree, uids: Mapping[int, int], gids: Mapping[int, int]) -> Tree:
+    """A version's defaults, owned by the numbers that their owners have here."""
+    if not uids and not gids:
+        return tree
     entries = {
-        path: replace(
-            entry, uid=found.uids.get(entry.uid, entry.uid), gid=found.gids.get(entry.gid, entry.gid)
-        )
-        for path, entry in new.entries.items()
+        path: replace(entry, uid=uids.get(entry.uid, entry.uid), gid=gids.get(entry.gid, entry.gid))
+        for path, entry in tree.entries.items()
     }
-    return Tree(entries, new.read)
+    return Tree(entries, tree.read)

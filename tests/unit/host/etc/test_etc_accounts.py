@@ -129,6 +129,17 @@ def test_what_a_new_version_ships_is_given_to_the_number_here() -> None:
     assert action.entry.gid == 996
 
 
+def test_what_was_given_to_the_number_here_counts_as_untouched_ever_after() -> None:
+    old = _owned(tree({"group": "bus:x:994:\n", "bus.conf": "1\n"}), 994)
+    yours = _owned(tree({"group": "bus:x:996:\n", "bus.conf": "1\n"}), 996)
+    (action,) = (
+        action
+        for action in plan(old, yours, tree({"group": "bus:x:994:\n"}), Policy.MINE)
+        if action.path == "bus.conf"
+    )
+    assert action.result is Result.REMOVED
+
+
 def _owned(what: Tree, gid: int) -> Tree:
     found: dict[str, Entry] = dict(what.entries)
     entry = found["bus.conf"]

@@ -5,12 +5,13 @@ Sound to begin with: sealed, on the network, its units running, its daemon answe
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from skerry.host.health.machine import DMSETUP, Machine
 from skerry.host.health.services import PODMAN
-from skerry.host.health.units import SHOW
+from skerry.host.health.units import LIST, RESTARTS, SHOW
 from skerry.kit.run import ProgramError
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ def block(name: str, active: str = "active", sub: str = "running", **others: str
     return "\n".join(f"{key}={value}" for key, value in fields.items()) + "\n"
 
 
+def listing(*blocks: str) -> str:
+    """The same units as `systemctl list-units` tells of them."""
+    found = [dict(line.partition("=")[::2] for line in text.splitlines()) for text in blocks if text]
+    keys = {"unit": "Id", "load": "LoadState", "active": "ActiveState", "sub": "SubState"}
+    rows = [{key: fields[name] for key, name in keys.items()} for fields in found]
+    return json.dumps([{**row, "description": "a unit"} for row in rows])
+
+
 @dataclass
 class FakeMachine:
     """Lays out `root`; `programs` holds what each program writes, or its complaint where it fails."""
@@ -76,6 +85,7 @@ class FakeMachine:
     units: dict[str, str] = field(default_factory=dict)
     programs: dict[Sequence[str], str | ProgramError] = field(default_factory=dict)
     skerryd: str = ""
+    looks_at_restarts: int = 0
 
     def __post_init__(self) -> None:
         self.write("proc/self/mountinfo", MOUNTINFO)
@@ -118,6 +128,11 @@ class FakeMachine:
     def _program(self, argv: Sequence[str], timeout_s: float) -> str:
         if argv == SHOW:
             return "\n".join(self.units.values())
+        if argv == LIST:
+            return listing(*self.units.values())
+        if argv[: len(RESTARTS)] == RESTARTS:
+            self.looks_at_restarts += 1
+            return "\n".join(self.units[name] for name in argv[len(RESTARTS) :])
         said = self.programs[tuple(argv)]
         if isinstance(said, ProgramError):
             raise said

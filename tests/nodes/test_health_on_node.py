@@ -101,16 +101,28 @@ def test_what_is_only_wanted_keeps_no_boot_from_its_bless(node: Node) -> None:
     assert "no backup since monday" in shown.text
 
 
-def test_without_another_version_a_boot_that_is_not_well_is_kept(
-    node: Node, expected_errors: list[Allowed]
-) -> None:
-    expected_errors.append(Allowed("skerry-health", "^required.d/db: ended with 1", "this test says so"))
+def test_without_another_version_a_boot_that_is_not_well_is_kept(node: Node) -> None:
     node.put(f"{HEALTH_D}/required.d/db", "#!/bin/sh\nexit 1\n", mode=0o755)
-    node.put("/etc/skerry/health.toml", 'deadline = "0s"\n')
     count_tries(node)
     node.run(["systemctl", "start", "boot-complete.target"], timeout_s=120)
-    found = json.loads(node.read(f"{RECORDS}/{node.boot_id()}.json"))
-    assert (found["decision"], found["reason"]) == ("tolerated", "required.d/db: ended with 1")
+    assert node.journal("--boot", "-t", "skerry-health", "-n", "1")[0].message.endswith("there is no other")
+
+
+def test_without_its_disks_not_even_that_is_blessed_but_it_stays_up(
+    node: Node, expected_errors: list[Allowed]
+) -> None:
+    expected_errors += [
+        Allowed("skerry-health", "^boot-entries: /efi/EFI/Linux holds no entry", "this test says so"),
+        Allowed("skerry-health", "there is no other version: staying up, not blessed", "this test says so"),
+        Allowed("systemd", "^Failed to start skerry-health.service", "this test says so"),
+    ]
+    node.put("/etc/skerry/health.toml", 'deadline = "0s"\n')
+    count_tries(node)
+    node.run(["sh", "-c", "rm -f /efi/EFI/Linux/*"])
+    before = node.boot_id()
+    assert node.try_run(["systemctl", "start", "boot-complete.target"], timeout_s=120).status != 0
+    node.run(["systemctl", "start", "--wait", "skerry-fallback.service"])
+    assert node.boot_id() == before
 
 
 def test_a_script_that_hangs_is_ended_and_the_machine_leaves_the_version(

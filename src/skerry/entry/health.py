@@ -100,17 +100,24 @@ class Health:
         self.settings = read_settings(machine.root / "etc/skerry")
 
     def trial(self) -> Verdict:
-        """Look until all is well or the time is over, and write down what follows before it does."""
+        """Look until all is well or the time is over, and write down what follows before it does.
+
+        Without another version only the basic checks could change what follows: the rest is left to `settle`.
+        """
         from skerry.host.health.boot import trial_of
-        from skerry.host.health.decide import Decision
+        from skerry.host.health.decide import Decision, Trial
         from skerry.host.health.record import Occasion
         from skerry.host.update import machine
         from skerry.host.update.journal import Step
 
         state = self.arrived()
         known = state is not None and state.previous is not None and state.target == self.boot.version
-        record, verdict = self.look(Occasion.TRIAL, trial_of(self.boot, self._entries(), otherwise=known))
-        self.keep(record)
+        trial = trial_of(self.boot, self._entries(), otherwise=known)
+        record, verdict = self.look(Occasion.TRIAL, trial)
+        if trial is Trial.WITHOUT_FALLBACK and verdict.may_bless:
+            self._say(NOTE, f"version {self.boot.version} may be blessed: there is no other")
+        else:
+            self.keep(record)
         if verdict.decision is Decision.FALL_BACK and state is not None and state.step is Step.TRYING:
             self._write(machine.failed(state, verdict.reason, record.at), before=state)
         return verdict
@@ -127,7 +134,7 @@ class Health:
             return
         if self.boot.counted:
             self._clean()
-        else:
+        if self.records.of_boot(self.boot.id) is None:
             record, _ = self.look(Occasion.BOOT, Trial.NO)
             self.keep(record)
         if state is not None and state.on_probation(self.machine.times.time()):

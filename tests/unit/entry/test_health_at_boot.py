@@ -10,7 +10,7 @@ import pytest
 from fakes.health_machine import FakeMachine, block
 from skerry.entry.health import START_TIMER, STOP_TIMER, Health, main
 from skerry.host.health.check import Status
-from skerry.host.health.decide import Decision
+from skerry.host.health.decide import Decision, Verdict
 from skerry.host.health.network import NetworkLook
 from skerry.host.health.record import Before, Occasion, Records
 from skerry.host.health.units import UnitLook
@@ -151,8 +151,14 @@ def test_on_the_first_boot_of_an_installation_there_is_nothing_to_go_back_to(tmp
     (world.update / "health/before.json").unlink()
     world.fake.count("skerry_2+2-1.efi")
     world.fake.script("required.d/db", "exit 1")
-    assert world.health().trial().may_bless
+    assert world.health().trial() == Verdict(Decision.GOOD)
     assert world.journal.read() == State(running="2")
+    world.bless()
+    world.health().settle()
+    record = world.records.of_boot("1b6d")
+    assert record is not None
+    assert (record.occasion, record.decision) == (Occasion.BOOT, Decision.TOLERATED)
+    assert (world.called, world.gone_back) == ([], [])
 
 
 def test_a_machine_without_its_disks_is_not_blessed_even_then(tmp_path: Path) -> None:

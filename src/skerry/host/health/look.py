@@ -30,14 +30,22 @@ def look(
     settings: HealthSettings,
     known: Before | None,
 ) -> tuple[Record, Verdict]:
-    """Look, and decide. `known` is used while the version is new, and only if it is of the one before."""
+    """Look, and decide. `known` is used while the version is new, and only if it is of the one before.
+
+    With nothing to fall back to only the basic checks are looked at: no other could change what follows.
+    """
     times = machine.times
     begun = times.monotonic()
     earlier = known if occasion in COMPARED and known is not None and known.version != boot.version else None
     forgiven = earlier.results if earlier is not None else {}
     root_hash, extensions = _release(machine, boot.version)
+    found = checks(
+        machine, boot, occasion, settings, before=earlier, root_hash=root_hash, extensions=extensions
+    )
+    if trial is Trial.WITHOUT_FALLBACK:
+        found = tuple(check for check in found if check.weight is Weight.BASIC)
     results = settle(
-        checks(machine, boot, occasion, settings, before=earlier, root_hash=root_hash, extensions=extensions),
+        found,
         times,
         deadline_s=settings.deadline_s if occasion in WAITING else 0,
         patience=lambda name: forgiven.get(name) is not Status.FAILED,
@@ -65,7 +73,7 @@ def before(machine: Machine, boot: Boot, settings: HealthSettings) -> Before:
         version=boot.version,
         at=record.at,
         results={found.name: found.status for found in record.results if found.name not in COMPARING},
-        units=machine.units(),
+        units=machine.shown_units(),
         network=machine.network(),
     )
 

@@ -25,7 +25,7 @@ from skerry.kit.http import DEFAULT_SOCKET
 from skerry.kit.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from skerry.host.health.boot import Boot
     from skerry.host.health.settings import HealthSettings
@@ -52,9 +52,17 @@ class Machine:
     program: Callable[[Sequence[str], float], str] = run_program
     times: Times = time
 
-    def units(self) -> dict[str, units.UnitLook]:
-        """All units worth comparing. Raises SkerryError."""
-        return units.parse(self.program(units.SHOW, SYSTEMCTL_DEADLINE_S))
+    def listed_units(self) -> dict[str, units.UnitLook]:
+        """The units as they are. Raises SkerryError."""
+        return units.parse_list(self.program(units.LIST, SYSTEMCTL_DEADLINE_S))
+
+    def shown_units(self) -> dict[str, units.UnitLook]:
+        """The units worth comparing with later, and what starts them. Raises SkerryError."""
+        return units.parse_show(self.program(units.SHOW, SYSTEMCTL_DEADLINE_S))
+
+    def restarts(self, names: Sequence[str]) -> dict[str, int]:
+        """How often systemd started services again. Raises SkerryError."""
+        return units.parse_restarts(self.program((*units.RESTARTS, *names), SYSTEMCTL_DEADLINE_S))
 
     def network(self) -> network.NetworkLook:
         return network.look(self.root)
@@ -114,21 +122,17 @@ def _network(machine: Machine, before: Before | None) -> Outcome:
 
 
 def _units(machine: Machine, before: Before | None, *, steady_s: float) -> Outcome:
-    now = machine.units()
-    worse = units.worse(before.units, now) if before is not None else list(_failed(now))
-    if worse:
+    now = machine.listed_units()
+    if before is None:
+        broken = units.failed(now)
+        return failed(", ".join(broken)) if broken else ok(f"none of {len(now)} failed")
+    if worse := units.worse(before.units, now):
         return failed(", ".join(worse))
-    if steady_s:
+    services = [name for name, look in before.units.items() if look.must_run and name.endswith(".service")]
+    if steady_s and services:
+        first = machine.restarts(services)
         machine.times.sleep(steady_s)
-        later = machine.units()
-        if restless := units.restarting(now, later):
+        later = units.worse(before.units, machine.listed_units())
+        if restless := units.restarting(first, machine.restarts(services)) or later:
             return failed(", ".join(restless))
-        now = later
-    known = "are as before the update" if before is not None else "none failed"
-    return ok(f"{len(now)} looked at, {known}" if before is None else f"{len(before.units)} {known}")
-
-
-def _failed(now: Mapping[str, units.UnitLook]) -> Iterator[str]:
-    for name, look in now.items():
-        if look.active == "failed":
-            yield f"{name} failed ({look.result})" if look.result else f"{name} failed"
+    return ok(f"{len(before.units)} as before the update")

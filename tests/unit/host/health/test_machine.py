@@ -184,13 +184,13 @@ def test_a_unit_that_ran_must_run(fake: FakeMachine) -> None:
 def test_a_unit_must_run_for_a_while(fake: FakeMachine) -> None:
     fake.units["web.service"] = block("web.service")
     found = look(fake, before=WEB_RAN)["units"]
-    assert (found.status, found.took_s) == (Status.OK, STEADY_S)
+    assert (found.status, found.took_s, fake.looks_at_restarts) == (Status.OK, STEADY_S, 2)
 
 
 def test_where_nobody_looked_before_a_failed_unit_is_said_and_forces_nothing(fake: FakeMachine) -> None:
     fake.units["web.service"] = block("web.service", "failed", "failed", Result="exit-code")
     found = look(fake)["units"]
-    assert (found.weight, found.said) == (Weight.WANTED, "web.service failed (exit-code)")
+    assert (found.weight, found.said) == (Weight.WANTED, "web.service failed")
 
 
 def test_extensions_are_merged(fake: FakeMachine) -> None:

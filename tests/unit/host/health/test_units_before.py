@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.health_machine import block
-from skerry.host.health.units import UnitLook, parse, restarting, worse
+from fakes.health_machine import block, listing
+from skerry.host.health.errors import HealthRecordError
+from skerry.host.health.units import UnitLook, parse_list, parse_restarts, parse_show, restarting, worse
 
 WEB = "web.service"
 OF_IMAGE = {"FragmentPath": "/usr/lib/systemd/system/web.service"}
@@ -18,7 +19,7 @@ FAILED = {"active": "failed", "sub": "failed", "Result": "exit-code"}
     ("before", "now", "expected"),
     [
         (block(WEB), block(WEB), []),
-        (block(WEB), block(WEB, **FAILED), ["web.service failed (exit-code)"]),
+        (block(WEB), block(WEB, **FAILED), ["web.service failed"]),
         (block(WEB), block(WEB, "activating", "auto-restart"), ["web.service is activating (auto-restart)"]),
         (block(WEB), block(WEB, "inactive", "dead"), ["web.service is inactive (dead)"]),
         (block(WEB), "", ["web.service is gone"]),
@@ -28,7 +29,7 @@ FAILED = {"active": "failed", "sub": "failed", "Result": "exit-code"}
         (block(WEB, **FAILED), "", []),
         (block(WEB, "activating", "auto-restart"), block(WEB, "inactive", "dead"), []),
         # a job that had ended well must not fail now
-        (block(WEB, "inactive", "dead"), block(WEB, **FAILED), ["web.service failed (exit-code)"]),
+        (block(WEB, "inactive", "dead"), block(WEB, **FAILED), ["web.service failed"]),
         # the new version may do without a unit of its own
         (block(WEB, **OF_IMAGE), "", []),
         (
@@ -39,7 +40,7 @@ FAILED = {"active": "failed", "sub": "failed", "Result": "exit-code"}
         # started by a person, by a message, by its socket: a boot does not bring it back
         (block(WEB, WantedBy=""), block(WEB, "inactive", "dead", WantedBy=""), []),
         (block(WEB, TriggeredBy="web.socket"), block(WEB, "inactive", "dead"), []),
-        (block(WEB, WantedBy=""), block(WEB, **FAILED, WantedBy=""), ["web.service failed (exit-code)"]),
+        (block(WEB, WantedBy=""), block(WEB, **FAILED, WantedBy=""), ["web.service failed"]),
         # placed by skerryd or by Quadlet: at every boot anew
         (
             block(WEB, WantedBy="", FragmentPath="/run/systemd/system/web.service"),
@@ -54,7 +55,7 @@ FAILED = {"active": "failed", "sub": "failed", "Result": "exit-code"}
     ],
 )
 def test_what_is_worse(before: str, now: str, expected: list[str]) -> None:
-    assert worse(parse(before), parse(now)) == expected
+    assert worse(parse_show(before), parse_list(listing(now))) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,13 +69,18 @@ def test_what_is_worse(before: str, now: str, expected: list[str]) -> None:
     ],
 )
 def test_what_comes_and_goes_is_not_looked_at(passing: str) -> None:
-    assert parse(passing) == {}
+    assert parse_show(passing) == {}
 
 
 def test_a_service_that_systemd_starts_again_and_again_is_seen() -> None:
-    first, second = parse(block(WEB, NRestarts="4")), parse(block(WEB, NRestarts="5"))
+    first, second = parse_restarts(block(WEB, NRestarts="4")), parse_restarts(block(WEB, NRestarts="5"))
     assert restarting(first, second) == ["web.service keeps restarting"]
     assert restarting(first, first) == []
+
+
+def test_a_listing_that_is_none_is_an_error_and_no_empty_machine() -> None:
+    with pytest.raises(HealthRecordError):
+        parse_list("Failed to connect to bus")
 
 
 LOOKS = st.dictionaries(
@@ -83,7 +89,6 @@ LOOKS = st.dictionaries(
         UnitLook,
         active=st.sampled_from(["active", "reloading", "inactive", "failed", "activating", "deactivating"]),
         sub=st.sampled_from(["", "running", "dead"]),
-        result=st.sampled_from(["", "success", "timeout"]),
         of_image=st.booleans(),
         by_boot=st.booleans(),
     ),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from skerry.kit.clock import SystemClock
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Desk:
 
     @property
     def now(self) -> float:
-        return time.time()
+        return SystemClock().now()
 
     @property
     def repository(self) -> Repository:
@@ -78,11 +78,12 @@ class Desk:
         asking = passphrases(self._passphrase_file, new=rounds is not None)
         return Keyring(self.keys, asking, rounds=rounds or ROUNDS)
 
-    def state(self) -> State:
+    def state(self, *, unsigned: bool = False) -> State:
         """The repository as it stands; descended from the pinned root where there are keys."""
         from skerry.image.release.publisher import pinned_root
 
-        return self.repository.read(pinned_root(self.keyring()) if self._keys else None)
+        pinned = pinned_root(self.keyring()) if self._keys else None
+        return self.repository.read(pinned, unsigned=unsigned)
 
     def rehearse(self, change: Change) -> None:
         """Refuse now what would be refused later. Raises PublishError."""

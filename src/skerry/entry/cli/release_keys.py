@@ -103,17 +103,23 @@ def init(
 
 
 @click.command()
+@click.option(
+    "--mend", is_flag=True,
+    help="Sign targets, too, whoever signed before: after `keys rotate --stolen` was interrupted.",
+)  # fmt: skip
 @changing
-def refresh(desk: Desk) -> None:
+def refresh(desk: Desk, *, mend: bool) -> None:
     """Sign the timestamp anew, and the snapshot where half of its time is over. For cron, daily.
 
     Only the keys of these two are needed. Warns of roles whose time ends soon.
     """
     from skerry.entry.cli.output import warn
-    from skerry.image.release import roles
-    from skerry.image.release.changes import Change
+    from skerry.image.release import changes, roles
 
-    desk.carry_out(Change("the timestamp is fresh"))
+    if mend:
+        desk.carry_out(changes.mend(desk.state(unsigned=True), desk.now), stolen=True)
+    else:
+        desk.carry_out(changes.Change("the timestamp is fresh"))
     for role, metadata in desk.state().every().items():
         left = roles.expires_at(metadata.signed) - desk.now
         if role not in roles.ONLINE and left < roles.valid_s(metadata.signed, role) * 0.3:
@@ -237,6 +243,8 @@ def rotate(
             f"would make the keys {', '.join(fresh) or 'none'} for {role}",
         )
         return
+    # The keys that have to agree are asked for before others are made.
+    desk.rehearse(changes.renew(state, [roles.ROOT if role in roles.TOP_LEVEL else roles.TARGETS], desk.now))
     maker = desk.keyring(rounds=rounds)
     chosen += [maker.make(name) for name in fresh]
     change = changes.rotate(state, role, chosen, threshold or entry.threshold, desk.now)
@@ -262,7 +270,7 @@ def channel_add(
     desk: Desk, name: str, threshold: int, count: int, public: tuple[Path, ...], rounds: int
 ) -> None:
     """Add a channel with keys of its own; signed by targets."""
-    from skerry.image.release import changes
+    from skerry.image.release import changes, roles
     from skerry.image.release.channel import check_name
     from skerry.image.release.keys import read_public
 
@@ -273,6 +281,7 @@ def channel_add(
         desk.answer({"dry_run": True, "keys": [*fresh]}, f"would make the keys {', '.join(fresh)}")
         return
     chosen = [read_public(file) for file in public]
+    desk.rehearse(changes.renew(state, [roles.TARGETS], desk.now))
     maker = desk.keyring(rounds=rounds)
     if name not in state.documents:
         chosen += [maker.make(one) for one in fresh]

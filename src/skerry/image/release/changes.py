@@ -38,12 +38,14 @@ class Change:
     """`metadata` by role, `files` by target path, and what it is about, in a line.
 
     `valid` sets for how long snapshot and timestamp are good from now on; absent ones stay as they are.
+    `mends` says that what stands may not be signed as the root wants it; all of it is signed anew.
     """
 
     note: str
     metadata: Mapping[str, Signable] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     valid: Mapping[str, float] = field(default_factory=dict)
+    mends: bool = False
 
 
 def create(
@@ -202,6 +204,12 @@ def renew(state: State, names: Iterable[str], now: float, valid: Mapping[str, fl
             state.document(role)
             metadata[role] = roles.renewed(state.channels[role], role, now, valid=given.get(role))
     return Change(f"{', '.join(metadata)} signed again", metadata)
+
+
+def mend(state: State, now: float) -> Change:
+    """Targets, snapshot and timestamp signed anew by the keys that root names, whoever signed them before."""
+    metadata: dict[str, Signable] = {roles.TARGETS: roles.renewed(state.targets, roles.TARGETS, now)}
+    return Change("everything below root is signed anew", metadata, mends=True)
 
 
 def rotate(state: State, role: str, keys: Sequence[Key], threshold: int, now: float) -> Change:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skerry.image.release import manifest as manifests
 from skerry.image.release import roles
 from skerry.image.release.errors import ExpiredRoleError, MissingKeyError, PublishError, ThresholdError
 from skerry.kit.files import write_atomic
@@ -77,8 +78,9 @@ def carry_out(
     Raises PublishError; the repository is then as it was.
     """
     with repository.lock():
-        state = repository.read(pinned_root(keyring)) if repository.exists else None
+        state = _read(repository, change, keyring)
         _check_base(state, change)
+        _check_blobs(repository, change)
         before = _signed(state) if state else {}
         after = {**before, **{role: metadata.signed for role, metadata in change.metadata.items()}}
         delegators = _Delegators(before, after, stolen)
@@ -96,7 +98,7 @@ def carry_out(
 
 def rehearse(repository: Repository, change: Change, keyring: Keyring, now: float) -> Written:
     """What `carry_out` would come to, without opening a key or writing anything. Raises PublishError."""
-    state = repository.read(pinned_root(keyring)) if repository.exists else None
+    state = _read(repository, change, keyring)
     _check_base(state, change)
     before = _signed(state) if state else {}
     after = {**before, **{role: metadata.signed for role, metadata in change.metadata.items()}}
@@ -119,6 +121,27 @@ def refresh_due(state: State, now: float) -> bool:
     """Whether the snapshot is to be made anew with the timestamp: half of its time is over."""
     snapshot = state.snapshot.signed
     return now > roles.expires_at(snapshot) - roles.valid_s(snapshot, roles.SNAPSHOT) / 2
+
+
+def _read(repository: Repository, change: Change, keyring: Keyring) -> State | None:
+    if not repository.exists:
+        return None
+    return repository.read(pinned_root(keyring), unsigned=change.mends)
+
+
+def _check_blobs(repository: Repository, change: Change) -> None:
+    """Nothing is signed for that is not there: a change may have waited for its signatures for long."""
+    for path, data in change.files.items():
+        if path.endswith("/channel.json"):
+            continue
+        manifest = manifests.decode(data)
+        for blob in manifest.blobs:
+            file = repository.blob(blob)
+            if not file.is_file() or file.stat().st_size != blob.size:
+                raise PublishError(
+                    f"{blob.path}, a part of {manifest.version}, is not in the repository",
+                    hint="publish the image again: what was there before may have been cleared away",
+                )
 
 
 def _signed(state: State) -> dict[str, Root | Targets]:
@@ -228,7 +251,7 @@ def _next_snapshot(
     valid = change.valid.get(roles.SNAPSHOT)
     if state is None:
         return roles.fresh(fresh, roles.SNAPSHOT, now, valid=valid)
-    if not content and valid is None and not refresh_due(state, now):
+    if not content and valid is None and not refresh_due(state, now) and not change.mends:
         return None
     snapshot = roles.renewed(state.snapshot, roles.SNAPSHOT, now, valid=valid)
     snapshot.signed.meta.update(fresh.meta)

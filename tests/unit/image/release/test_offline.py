@@ -13,6 +13,7 @@ from skerry.image.release import changes, offline
 from skerry.image.release.errors import MissingKeyError, PublishError, SignatureError, ThresholdError
 from skerry.image.release.keys import Keyring
 from skerry.image.release.publisher import carry_out
+from skerry.image.release.repository import Repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +151,19 @@ def test_nothing_is_written_over(site: Site) -> None:
 def test_what_is_no_change_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="no prepared change"):
         offline.read(tmp_path)
+
+
+def test_a_repository_is_begun_by_keys_that_never_come_near_it(tmp_path: Path) -> None:
+    """Root's and targets' keys are made elsewhere; only their public halves come here."""
+    clock = FakeClock()
+    vault = Keyring(tmp_path / "vault", lambda _: "theirs", rounds=1)
+    here = Keyring(tmp_path / "here", lambda _: "ours", rounds=1)
+    made = {role: [vault.make(role)] for role in ("root", "targets")}
+    made |= {role: [here.make(role)] for role in ("snapshot", "timestamp", "stable")}
+    change = changes.create(made, dict.fromkeys(made, 1), ["stable"], clock.now(), {})
+    repository = Repository(tmp_path / "repository")
+    offline.write(tmp_path / "stick", change, repository)
+    offline.sign(tmp_path / "stick", vault)
+    carry_out(repository, offline.read(tmp_path / "stick"), here, clock.now())
+    assert repository.read().documents["stable"].releases == ()
+    assert (here.directory / "root.json").read_bytes() == repository.root_bytes(1)

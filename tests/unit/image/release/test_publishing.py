@@ -281,6 +281,42 @@ def test_a_power_cut_after_any_write_leaves_the_old_or_the_new(
     assert verdict.findings == ()
 
 
+@pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp", "stable"])
+def test_new_keys_for_stolen_ones_are_mended_after_a_power_cut(
+    releases: Releases, clock: Clock, role: str
+) -> None:
+    """Old keys sign nothing then, so there are moments that hosts refuse: signing anew ends them."""
+    releases.publish("2026.10.0")
+    refused = 0
+    for writes in itertools.count():
+        assert writes < 10
+        change = replaced(releases, role, clock.now())
+        dying = Dying(releases.repository.directory, writes)
+        try:
+            carry_out(dying, change, releases.keyring, clock.now(), stolen=True)
+        except Dying.CutError:
+            try:
+                releases.repository.read()
+            except SignatureError:
+                refused += 1
+                mending = changes.mend(releases.repository.read(unsigned=True), clock.now())
+                carry_out(releases.repository, mending, releases.keyring, clock.now(), stolen=True)
+            assert found(releases) == ["2026.10.0"]
+            continue
+        break
+    assert (refused > 0) == (role in ("targets", "snapshot", "timestamp"))
+    assert verify(releases.repository, clock, trusted=releases.first_root).findings == ()
+
+
+def test_nothing_is_signed_for_that_is_not_there(releases: Releases, clock: Clock) -> None:
+    manifest = releases.manifest("2026.10.0")
+    change = changes.publish(releases.state(), "stable", manifest, None, clock.now(), [])
+    releases.repository.blob(manifest.part("uki").index).unlink()
+    with pytest.raises(PublishError, match=r"a part of 2026\.10\.0, is not in the repository"):
+        releases.apply(change)
+    assert found(releases) == []
+
+
 # -- verbs
 
 

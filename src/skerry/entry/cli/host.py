@@ -1,4 +1,4 @@
-"""`skerry host`: this machine, as its daemon sees it."""
+"""`skerry host`: this machine, as its daemon sees it, and the versions it runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skerry.entry.cli import host_channel, host_update
 from skerry.entry.cli.api import client
 from skerry.entry.cli.host_health import health
 
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def host() -> None:
-    """Look at this machine: version, slots, health."""
+    """Look at this machine, and update it: version, slots, health."""
 
 
 host.add_command(health)
+
+
+for _verb in (*host_update.VERBS, *host_channel.VERBS):
+    host.add_command(_verb)
 
 
 @host.command()
@@ -75,6 +80,9 @@ def _show(answer: Mapping[str, Json], counts: Mapping[str, Json]) -> None:
         ("Provision", _provision(answer["provision"])),
         ("Skerry", str(answer["skerry_version"])),
     ]
+    from skerry.entry.cli.host_show import status_rows
+
+    rows += status_rows(_mapping(answer.get("update")))
     for name, text in rows:
         if text:
             print(f"{name:>9}: {text}")

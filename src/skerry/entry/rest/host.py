@@ -1,8 +1,8 @@
 """/v1/host: which version this machine runs, from which slot, how it came up, and how it is.
 
 Everything is read when it is asked for, from files: os-release, the kernel's command line, procfs, and
-the report that provisioning left. Nothing here needs the store, so it answers when the store cannot be
-opened, and then says why.
+the report that provisioning left, and what updates wrote down. Nothing here needs the store, so it answers
+when the store cannot be opened, and then says why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from starlette.routing import Route
 import skerry
 from skerry.entry.rest.codec import respond
 from skerry.entry.rest.openapi import described
+from skerry.host.update.status import UpdateStatus, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,7 @@ class HostStatus(msgspec.Struct, frozen=True):
     healthy: bool
     problems: tuple[str, ...]
     provision: msgspec.Raw
+    update: UpdateStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Host:
             healthy=not problems,
             problems=tuple(problems),
             provision=msgspec.Raw(msgspec.json.encode(provision)),
+            update=read_status(release.get("IMAGE_VERSION", ""), self.root),
         )
 
     def _boot(self) -> Boot:

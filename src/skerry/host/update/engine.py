@@ -20,12 +20,12 @@ from skerry.host.update import arrive as arriving
 from skerry.host.update import back, machine, obstacles
 from skerry.host.update import reboot as rebooting
 from skerry.host.update.around import EtcPreview, NoEtc
-from skerry.host.update.errors import DiskError, JournalError, RefusedError
+from skerry.host.update.errors import ChannelError, DiskError, JournalError, RefusedError
 from skerry.host.update.gate import Gate, LocalGate
 from skerry.host.update.journal import Event, State, Step
 from skerry.host.update.keep import Checked
 from skerry.host.update.machine import BY_HAND
-from skerry.host.update.packages import compare
+from skerry.host.update.packages import PackageChanges, compare
 from skerry.host.update.plan import Goal, PlannedStep, steps
 from skerry.host.update.preview import Preview
 from skerry.host.update.settings import Strategy
@@ -122,6 +122,19 @@ class Engine:
     def check(self, wish: Wish | None = None) -> Offer:
         """Ask the channel what it offers, and keep the answer. Raises SkerryError."""
         return self._ask(self.observe(), wish or Wish())[0]
+
+    def changes(self, version: str, channel: str | None = None) -> PackageChanges:
+        """The packages that differ between what runs and a release. Raises SkerryError."""
+        name, running = channel or self.settings.channel, self.machine.running
+        source = self.source()
+        source.refresh()
+        before = self._manifest_of(running, source, name)
+        if before is None:
+            raise ChannelError(
+                f"the packages of {running} are not known: channel {name} has it not",
+                hint="--channel names the channel that it came from",
+            )
+        return compare(before, self.keep.manifest(version) or source.manifest(name, version))
 
     def preview(self, wish: Wish | None = None) -> Preview:
         """What `stage` would do. Raises SkerryError where the channel cannot be asked."""

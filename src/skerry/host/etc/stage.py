@@ -169,19 +169,18 @@ def first_boot(version: str, directory: Path, defaults: Path, now: float, hands:
 def leftovers(names: Iterable[str], keep: Collection[str]) -> tuple[str, ...]:
     """Of the names in the directory those to remove: all of versions not in `keep`, and strays.
 
-    What an interrupted merge of a kept version left stays while its plan does. Unknown names stay.
+    The folder of an earlier try stays while a plan says that the merge did not end. Unknown names stay.
     """
     names = set(names)
     found = []
     for name in sorted(names):
-        own = _OWN.fullmatch(name)
+        own, earlier = _OWN.fullmatch(name), name.removesuffix(".old")
+        wanted = name != earlier and earlier in keep and f"{earlier}.plan" in names
         if own is not None:
             if own["version"] not in keep:
                 found.append(name)
-        elif _STRAY.fullmatch(name):
-            version = re.match(_VERSION, name)
-            if version is None or version.group() not in keep or f"{version.group()}.plan" not in names:
-                found.append(name)
+        elif _STRAY.fullmatch(name) and not wanted:
+            found.append(name)
     return tuple(found)
 
 

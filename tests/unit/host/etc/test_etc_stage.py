@@ -250,7 +250,7 @@ def test_what_is_left_over_is_of_other_versions_or_a_stray() -> None:
         OLD, f"{OLD}.defaults", f"{OLD}.old", f"{OLD}.defaults.gone", NEW,
         f"{NEW}.plan", f"{NEW}.new", f"{NEW}.old", "new", ".2026.11.0.plan.x1", "notes", "2026.10.0.mine",
     ]  # fmt: skip
-    kept = {OLD, f"{OLD}.defaults", NEW, f"{NEW}.plan", f"{NEW}.new", f"{NEW}.old", "notes", "2026.10.0.mine"}
+    kept = {OLD, f"{OLD}.defaults", NEW, f"{NEW}.plan", f"{NEW}.old", "notes", "2026.10.0.mine"}
     assert set(leftovers(names, {OLD, NEW})) == set(names) - kept
 
 

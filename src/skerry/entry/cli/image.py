@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skerry.entry.cli.image_extension import extension
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -25,6 +27,9 @@ def image() -> None:
     `skerry image build` makes one from Debian packages, without root; `skerry image boot` starts it as a
     virtual machine. Images and the steps on the way to them are kept in $SKERRY_CACHE.
     """
+
+
+image.add_command(extension)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -183,15 +188,8 @@ def _show_console(node: Node) -> None:
 
 def _choose(label: str | None) -> Image:
     from skerry.image.compose.build import Store
-    from skerry.image.compose.errors import ComposeError
 
-    store = Store()
-    if label is not None:
-        return store.read(label)
-    images = store.list()
-    if not images:
-        raise ComposeError("no image has been built on this machine", hint="run `skerry image build`")
-    return images[0]
+    return Store().choose(label)
 
 
 def _facts(one: Image) -> dict[str, Json]:

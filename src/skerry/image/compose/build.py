@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -81,6 +82,15 @@ class Store:
             raise ComposeError(f"{file} has format {image.format}, and this version knows {FORMAT}")
         return image
 
+    def choose(self, label: str | None) -> Image:
+        """One image by its label, the newest where none is named. Raises ComposeError where there is none."""
+        if label is not None:
+            return self.read(label)
+        images = self.list()
+        if not images:
+            raise ComposeError("no image has been built on this machine", hint="run `skerry image build`")
+        return images[0]
+
     def remove(self, label: str) -> None:
         """Forget an image; what other images share stays in the cache until it is pruned."""
         if label not in self._labels():
@@ -97,6 +107,7 @@ class Store:
             fresh, old = self._images / f".{image.label}", self._images / f".{image.label}.old"
             fresh.mkdir()
             try:
+                self._keep_extensions(image, fresh)
                 for name, source in files.items():
                     (fresh / name).hardlink_to(source)
                 write_atomic(fresh / "image.json", msgspec.json.format(msgspec.json.encode(image)) + b"\n")
@@ -107,6 +118,12 @@ class Store:
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
                 shutil.rmtree(old, ignore_errors=True)
+
+    def _keep_extensions(self, image: Image, fresh: Path) -> None:
+        """An image that is built again to the same root keeps its extensions."""
+        extensions = self.path(image.label, "extensions")
+        if extensions.is_dir() and self.read(image.label).root_hash == image.root_hash:
+            shutil.copytree(extensions, fresh / extensions.name, copy_function=os.link)
 
     def _unknown(self, label: str) -> ComposeError:
         known = self._labels()

@@ -72,6 +72,7 @@ def bootstrap(
     pockets: tuple[str, ...] = POCKETS,
     variant: str,
     step: str,
+    hooks: Sequence[str] = (),
     report: Reporter,
 ) -> None:
     """Write a tar of the installed packages to `archive`.
@@ -86,7 +87,7 @@ def bootstrap(
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
     check = CHECK.format(packages=shlex.join(packages), names=shlex.quote(NAMES))
-    argv += [f"--setup-hook={check}"]
+    argv += [f"--setup-hook={check}", *(f"--extract-hook={hook}" for hook in hooks)]
     argv += [suite, str(archive), *mirror.sources(suite, pockets=pockets)]
     scratch = archive.with_name("scratch")
     scratch.mkdir()

@@ -103,10 +103,10 @@ class Reader:
             hint = "the base's image would be replaced by this one: give a version, or a name"
             self.complain("a recipe over another needs a version of its own", layers.BASE, hint=hint)
 
-    def directories(self, key: str) -> tuple[Path, ...]:
+    def directories(self, key: str, *, required: bool = True) -> tuple[Path, ...]:
         """Directories, each relative to the file that names it."""
         found = []
-        for text in self.texts(key):
+        for text in self.texts(key, required=required):
             path = self._document.directory(key, text) / text
             if "\0" in text or not path.is_dir():
                 self.complain(f"there is no directory {text}", key, text=text)

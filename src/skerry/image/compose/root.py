@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from skerry.image.compose.workshop import Workshop
 
 BLOCK_BYTES = 4096
+LABEL = 15  # bytes that the name of an EROFS volume may have
 SLOT_ROOM = 0.2  # of a slot is left free, so that later versions fit too
 
 
@@ -46,32 +47,39 @@ def make(workshop: Workshop, sandbox: Sandbox, tree: Path, recipe: Recipe) -> Pa
 
     def produce(directory: Path) -> str:
         workshop.room(400 << 20, "the root image")
-        binds = [Bind(tree / "tree.tar", "/in/tree.tar"), Bind(directory, "/out", writable=True)]
-        sandbox.run(
-            ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.PRODUCT), "--mkfs-time",
-             "-U", str(product_uuid(recipe.name, "erofs")), "-L", recipe.name,
-             "--tar=f", "/out/root.erofs", "/in/tree.tar"],
-            binds=binds,
-        )  # fmt: skip
-        root = directory / "root.erofs"
-        _pad(root)
-        salt = hashlib.sha256(f"skerry verity salt {recipe.name}".encode()).hexdigest()
-        said = sandbox.run(
-            ["veritysetup", "format", "/out/root.erofs", "/out/root.verity", f"--salt={salt}",
-             "--hash=sha256", f"--uuid={product_uuid(recipe.name, 'verity')}"],
-            binds=binds,
-        ).text  # fmt: skip
-        found = re.search(r"Root hash:\s+([0-9a-f]{64})", said)
-        if found is None:
-            raise ComposeError(f"veritysetup told no root hash\n{said}")
-        size = root.stat().st_size
-        seal = Seal(found.group(1), salt, size // BLOCK_BYTES, size)
-        (directory / "root.json").write_bytes(msgspec.json.encode(seal) + b"\n")
-        return f"{size / (1 << 20):.1f} MiB, root hash {seal.root_hash[:12]}…"
+        sealed = seal(sandbox, tree / "tree.tar", directory, recipe.name)
+        return f"{sealed.bytes / (1 << 20):.1f} MiB, root hash {sealed.root_hash[:12]}…"
 
     made = workshop.make("root", given, produce)
     _within_budget(recipe, read_seal(made).bytes)
     return made
+
+
+def seal(sandbox: Sandbox, archive: Path, directory: Path, product: str, part: str = "root") -> Seal:
+    """Make PART.erofs, PART.verity and PART.json in `directory` of the tree in a tar."""
+    binds = [Bind(archive, "/in/tree.tar"), Bind(directory, "/out", writable=True)]
+    own = "" if part == "root" else f" {part}"
+    sandbox.run(
+        ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.PRODUCT), "--mkfs-time",
+         "-U", str(product_uuid(product, f"erofs{own}")), "-L", (product if part == "root" else part)[:LABEL],
+         "--tar=f", f"/out/{part}.erofs", "/in/tree.tar"],
+        binds=binds,
+    )  # fmt: skip
+    image = directory / f"{part}.erofs"
+    _pad(image)
+    salt = hashlib.sha256(f"skerry verity salt {product}".encode()).hexdigest()
+    said = sandbox.run(
+        ["veritysetup", "format", f"/out/{part}.erofs", f"/out/{part}.verity", f"--salt={salt}",
+         "--hash=sha256", f"--uuid={product_uuid(product, f'verity{own}')}"],
+        binds=binds,
+    ).text  # fmt: skip
+    found = re.search(r"Root hash:\s+([0-9a-f]{64})", said)
+    if found is None:
+        raise ComposeError(f"veritysetup told no root hash\n{said}")
+    size = image.stat().st_size
+    sealed = Seal(found.group(1), salt, size // BLOCK_BYTES, size)
+    (directory / f"{part}.json").write_bytes(msgspec.json.encode(sealed) + b"\n")
+    return sealed
 
 
 def read_seal(directory: Path) -> Seal:

@@ -98,6 +98,10 @@ class Workshop:
             self.report(Progress(name, Phase.DONE, note=note or ""))
         return final
 
+    def forget(self, name: str, given: str) -> None:
+        """Make a step anew at its next use."""
+        clear(self._steps / f"{name}-{given}")
+
     def room(self, bytes_needed: int, what: str) -> None:
         """Raise NoSpaceError where the cache's disk has less than this free."""
         free = shutil.disk_usage(self.cache).free

@@ -16,6 +16,7 @@ import subprocess
 from pathlib import Path
 
 from skerry.image.compose.inside import modules, trim
+from skerry.image.compose.inside.pack import lay_over, pack
 
 TREE = Path("/tree")
 CODE = "usr/lib/skerry"
@@ -52,7 +53,7 @@ def main() -> None:
     result: dict[str, object] = {"unknown_modules": unknown}
     if not unknown:
         for directory in sorted(Path("/files").iterdir()):
-            _lay_over(directory)
+            lay_over(directory, TREE)
         units = result["unknown_units"] = _unknown_units(spec["enable"])
         if not units:
             result |= compose(spec)
@@ -78,7 +79,7 @@ def compose(spec: dict[str, list[str]]) -> dict[str, object]:
     product, version = (int(epoch) for epoch in spec["epoch"])
     # The one file whose time counts: systemd sets no clock back before it, see systemd(1).
     (TREE / "usr/lib/clock-epoch").touch()
-    files = _pack(product, {"usr/lib/clock-epoch": version})
+    files = pack(TREE, Path("/out/tree.tar"), product, {"usr/lib/clock-epoch": version})
     return {"idle_patterns": idle, "removed_libraries": [path.name for path in gone], "files": files}
 
 
@@ -100,21 +101,6 @@ def _forget_the_build() -> None:
     (TREE / "etc/mtab").symlink_to("../proc/self/mounts")
     for entry in (TREE / "var").iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-
-def _lay_over(directory: Path) -> None:
-    """Copy files over the tree; of their modes only "executable" counts, as in git."""
-    for path in sorted(directory.rglob("*")):
-        target = TREE / path.relative_to(directory)
-        if path.is_dir() and not path.is_symlink():
-            target.mkdir(mode=0o755, exist_ok=True)
-            continue
-        target.unlink(missing_ok=True)
-        if path.is_symlink():
-            target.symlink_to(path.readlink())
-        else:
-            shutil.copyfile(path, target)
-            target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
 
 
 def _own_code() -> None:
@@ -217,19 +203,3 @@ def _byte_code(directory: str, *options: str) -> None:
          "--invalidation-mode", "unchecked-hash", directory],
         check=True, env={"PYTHONHASHSEED": "0", "PATH": "/usr/sbin:/usr/bin"},
     )  # fmt: skip
-
-
-def _pack(epoch: int, apart: dict[str, int]) -> int:
-    """Pack the tree with one time for every file, but for those that have one `apart`."""
-    entries = [Path(root, name) for root, names, files in os.walk(TREE) for name in (*names, *files)]
-    for path in (TREE, *entries):
-        time = apart.get(str(path.relative_to(TREE)), epoch)
-        os.utime(path, (time, time), follow_symlinks=False)
-    subprocess.run(
-        ["tar", "-c", "-f", "/out/tree.tar", "-C", str(TREE), "--sort=name",
-         "--numeric-owner", "--format=posix",
-         "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
-         "--xattrs", "--xattrs-include=*", "."],
-        check=True,
-    )  # fmt: skip
-    return len(entries)

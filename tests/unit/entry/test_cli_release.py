@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fakes.clock import FakeClock
+from fakes.images import SALT, UUID, make_image
 from fakes.releases import Releases
 from skerry.entry.cli.main import cli, run
+from skerry.image.compose.build import Store
+from skerry.image.content.verity import Hasher
 from skerry.image.release import keys
 from skerry.image.release.repository import Repository
+from skerry.kit.clock import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,11 +59,20 @@ def operator(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 @pytest.fixture
-def published(operator: Operator) -> Operator:
-    """A repository with 2026.10.0 in beta; made now, for commands go by the system's clock."""
-    from skerry.kit.clock import SystemClock
+def releases(operator: Operator) -> Releases:
+    """A repository without releases; made now, for commands go by the system's clock."""
+    clock = FakeClock(now=SystemClock().now())
+    return Releases(operator.directory, clock, channels=("stable", "beta"))
 
-    releases = Releases(operator.directory, FakeClock(now=SystemClock().now()), channels=("stable", "beta"))
+
+@pytest.fixture
+def begun(operator: Operator, releases: Releases) -> Operator:
+    return operator
+
+
+@pytest.fixture
+def published(operator: Operator, releases: Releases) -> Operator:
+    """A repository with 2026.10.0 in beta."""
     releases.publish("2026.10.0", "beta")
     return operator
 
@@ -263,3 +277,78 @@ def test_a_passphrase_from_a_file(
     published.done("refresh", "--passphrase-file", str(file))
     status, _, err = published.type("refresh")
     assert (status, "nobody can be asked" in err) == (1, True), err
+
+
+# -- publishing images that were built here
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The images of this machine: 2026.11.0, and 2026.11.1 with a few blocks changed."""
+    monkeypatch.setenv("SKERRY_CACHE", str(tmp_path / "cache"))
+    chance = random.Random(7)  # noqa: S311  the same every time
+    root, uki = chance.randbytes(64 * 4096), chance.randbytes(9000)
+    made = Store()
+    made.cache.mkdir()
+    make_image(made.cache / "one", made, "2026.11.0", root=root, uki=uki)
+    newer = root[: 20 * 4096] + chance.randbytes(4096) + root[21 * 4096 :]
+    make_image(made.cache / "two", made, "2026.11.1", root=newer, uki=uki)
+    return made
+
+
+def test_images_are_published_with_patches(begun: Operator, store: Store) -> None:
+    first = begun.done("publish", "skerry_2026.11.0", "--channel", "stable", "--notes", "first")
+    assert isinstance(first, dict)
+    assert first["new_bytes"] == first["stored_bytes"] > 64 * 4096
+    second = begun.done("publish", "skerry_2026.11.1", "--channel", "stable", "--rollout", "immediate")
+    assert isinstance(second, dict)
+    shown = begun.done("show", "2026.11.1")
+    assert isinstance(shown, dict)
+    root, uki = shown["parts"]
+    assert (root["name"], root["verity"]["blocks"]) == ("root", 64)
+    assert [patch["from_version"] for patch in root["patches"]] == ["2026.11.0"]
+    assert root["patches"][0]["blob"]["size"] < root["full"]["size"] / 10
+    assert uki["patches"] == []  # it is the same
+    assert shown["packages"] == [{"name": "bash", "version": "5.2+2026.11.1", "size": 0}]
+    assert shown["disk"] == {"esp": 512 << 20, "slot": 512 << 20, "verity": 16 << 20}
+    assert begun.type("verify")[0] == 0
+
+
+def test_patches_reach_back_when_the_older_image_is_gone(begun: Operator, store: Store) -> None:
+    begun.done("publish", "skerry_2026.11.0", "--channel", "stable")
+    store.remove("skerry_2026.11.0")
+    begun.done("publish", "skerry_2026.11.1", "--channel", "stable")
+    shown = begun.done("show", "2026.11.1")
+    assert isinstance(shown, dict)
+    assert [patch["from_version"] for patch in shown["parts"][0]["patches"]] == ["2026.11.0"]
+
+
+def test_what_is_refused_is_refused_before_the_work(begun: Operator, store: Store) -> None:
+    begun.done("publish", "skerry_2026.11.1", "--channel", "stable")
+    status, _, err = begun.type("publish", "skerry_2026.11.0", "--channel", "stable")
+    assert (status, "2026.11.0 is not newer" in err) == (1, True), err
+    status, _, err = begun.type("publish", "skerry_2027.1.0", "--channel", "stable")
+    assert (status, "there is no image skerry_2027.1.0" in err) == (1, True), err
+    (begun.keys / "stable.pem").unlink()
+    make_image(store.cache / "three", store, "2026.12.0", root=bytes(4096 * 200), uki=b"x" * 5000)
+    made = {path.name for path in (store.cache / "releases").iterdir()}
+    status, _, err = begun.type("publish", "skerry_2026.12.0", "--channel", "stable")
+    assert (status, "no key of stable is here" in err) == (1, True), err
+    assert {path.name for path in (store.cache / "releases").iterdir()} == made
+
+
+def test_an_extension_belongs_to_its_release(begun: Operator, store: Store, tmp_path: Path) -> None:
+    raw = bytes(range(256)) * 128
+    hasher = Hasher(SALT)
+    hasher.update(raw)
+    tree = hasher.tree()
+    (tmp_path / "tools.raw").write_bytes(raw)
+    (tmp_path / "tools.verity").write_bytes(tree.device(SALT, UUID))
+    (tmp_path / "tools.roothash").write_text(f"{tree.root_hash}\n")
+    begun.done(
+        "publish", "skerry_2026.11.0", "--channel", "stable", "--extension", str(tmp_path / "tools.raw")
+    )
+    shown = begun.done("show", "2026.11.0")
+    assert isinstance(shown, dict)
+    assert [part["name"] for part in shown["parts"]] == ["root", "uki", "extension:tools"]
+    assert shown["parts"][2]["verity"]["root_hash"] == tree.root_hash

@@ -142,6 +142,6 @@ def test_merging_imports_nothing_heavy(sealed: Sealed) -> None:
     script = (
         "import sys; sys.path[:0] = ['/usr/lib/skerry', '/usr/lib/python3/dist-packages']; "
         "import skerry.host.etc.stage, skerry.entry.etc; "
-        "print({'yaml', 'asyncio', 'cryptography', 'click', 'merge3'} & sys.modules.keys())"
+        "print({'yaml', 'asyncio', 'cryptography', 'click', 'merge3', 'tarfile'} & sys.modules.keys())"
     )
     assert sealed.sh(f'chroot . /usr/bin/python3 -IS -c "{script}"') == "set()\n"

@@ -10,13 +10,13 @@ import errno
 import hashlib
 import os
 import stat
-import tarfile
 from typing import TYPE_CHECKING
 
 from skerry.host.etc.errors import ArchiveError, EtcError
 from skerry.host.etc.tree import Entry, Kind, Tree, join, parent, shown
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Iterator
     from pathlib import Path
     from typing import IO
@@ -90,6 +90,8 @@ def _xattrs(place: str) -> tuple[tuple[str, bytes], ...]:
 
 def scan_tar(file: IO[bytes]) -> Tree:
     """The tree in a tar archive; where all stands below `etc`, that is the tree. Raises ArchiveError."""
+    import tarfile  # only a preview reads archives
+
     entries: dict[str, Entry] = {}
     contents: dict[str, bytes] = {}
     room = MOST_BYTES

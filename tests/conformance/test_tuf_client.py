@@ -437,10 +437,9 @@ def rotate(scene: Scene, role: str, *, stolen: bool = False) -> None:
     ring = scene.releases.keyring
     number = len(ring.list())
     fresh = [ring.make(f"{role}-{number + one}") for one in range(count)]
-    change = changes.rotate(
-        scene.releases.state(), role, fresh, 2 if role == "root" else 1, scene.clock.now()
-    )
-    scene.releases.apply(change, stolen=stolen)
+    threshold = 2 if role == "root" else 1
+    change = changes.rotate(scene.releases.state(), role, fresh, threshold, scene.clock.now(), stolen=stolen)
+    scene.releases.apply(change)
 
 
 @pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp", "stable"])

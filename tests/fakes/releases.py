@@ -69,8 +69,8 @@ class Releases:
     def state(self) -> State:
         return self.repository.read()
 
-    def apply(self, change: changes.Change, *, stolen: bool = False) -> Written:
-        return carry_out(self.repository, change, self.keyring, self.clock.now(), stolen=stolen)
+    def apply(self, change: changes.Change) -> Written:
+        return carry_out(self.repository, change, self.keyring, self.clock.now())
 
     def manifest(self, version: str, *, root: bytes = b"", patches: tuple[Patch, ...] = ()) -> Manifest:
         """A release whose blobs are in the repository."""

@@ -10,7 +10,16 @@ import click
 from skerry.entry.cli.release_client import client
 from skerry.entry.cli.release_copies import gc, mirror, serve, verify
 from skerry.entry.cli.release_keys import channel, init, keys, refresh, renew
-from skerry.entry.cli.release_publish import floor, pause, promote, publish, resume, rollout, withdraw
+from skerry.entry.cli.release_publish import (
+    floor,
+    pause,
+    promote,
+    publish,
+    resume,
+    retire,
+    rollout,
+    withdraw,
+)
 from skerry.entry.cli.release_show import list_, show
 from skerry.entry.cli.release_sign import assemble, prepare, sign
 
@@ -26,7 +35,7 @@ def release() -> None:
 
 
 for _verb in (
-    init, publish, promote, rollout, pause, resume, withdraw, floor, refresh, renew, keys, channel, list_,
-    show, prepare, sign, assemble, verify, gc, mirror, serve, client,
+    init, publish, promote, rollout, pause, resume, withdraw, retire, floor, refresh, renew, keys, channel,
+    list_, show, prepare, sign, assemble, verify, gc, mirror, serve, client,
 ):  # fmt: skip
     release.add_command(_verb)

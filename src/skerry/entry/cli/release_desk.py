@@ -92,9 +92,7 @@ class Desk:
         if self.prepare is None:
             publisher.rehearse(self.repository, change, self.keyring(), self.now)
 
-    def carry_out(
-        self, change: Change, *, keyring: Keyring | None = None, stolen: bool = False, **more: Json
-    ) -> None:
+    def carry_out(self, change: Change, *, keyring: Keyring | None = None, **more: Json) -> None:
         """Do it, rehearse it or write it out for others to sign; and say what was done."""
         from skerry.image.release import offline, publisher
 
@@ -109,7 +107,7 @@ class Desk:
         if self.dry_run:
             written = publisher.rehearse(self.repository, change, ring, self.now)
         else:
-            written = publisher.carry_out(self.repository, change, ring, self.now, stolen=stolen)
+            written = publisher.carry_out(self.repository, change, ring, self.now)
         self.answer({**_facts(written), "dry_run": self.dry_run, **more}, self._told(written))
 
     def answer(self, facts: dict[str, Json], sentence: str) -> None:

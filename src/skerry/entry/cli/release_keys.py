@@ -117,7 +117,7 @@ def refresh(desk: Desk, *, mend: bool) -> None:
     from skerry.image.release import changes, roles
 
     if mend:
-        desk.carry_out(changes.mend(desk.state(unsigned=True), desk.now), stolen=True)
+        desk.carry_out(changes.mend(desk.state(unsigned=True), desk.now))
     else:
         desk.carry_out(changes.Change("the timestamp is fresh"))
     for role, metadata in desk.state().every().items():
@@ -247,8 +247,8 @@ def rotate(
     desk.rehearse(changes.renew(state, [roles.ROOT if role in roles.TOP_LEVEL else roles.TARGETS], desk.now))
     maker = desk.keyring(rounds=rounds)
     chosen += [maker.make(name) for name in fresh]
-    change = changes.rotate(state, role, chosen, threshold or entry.threshold, desk.now)
-    desk.carry_out(change, stolen=stolen, keys=[*fresh])
+    change = changes.rotate(state, role, chosen, threshold or entry.threshold, desk.now, stolen=stolen)
+    desk.carry_out(change, keys=[*fresh])
 
 
 @click.group()

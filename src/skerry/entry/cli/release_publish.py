@@ -1,4 +1,4 @@
-"""`skerry release publish|promote|rollout|pause|resume|withdraw|floor`: what a channel holds, for whom."""
+"""`skerry release publish|promote|rollout|pause|resume|withdraw|retire|floor`: a channel's releases."""
 
 from __future__ import annotations
 
@@ -144,3 +144,14 @@ def floor(desk: Desk, version: str, channel: str) -> None:
     from skerry.image.release import changes
 
     desk.carry_out(changes.set_floor(desk.state(), channel, version, desk.now))
+
+
+@click.command()
+@click.argument("version")
+@channel_option
+@changing
+def retire(desk: Desk, version: str, channel: str) -> None:
+    """Take an old VERSION out of a channel; `gc` then removes what nothing else refers to."""
+    from skerry.image.release import changes
+
+    desk.carry_out(changes.retire(desk.state(), channel, version, desk.now))

@@ -38,6 +38,7 @@ class Change:
     """`metadata` by role, `files` by target path, and what it is about, in a line.
 
     `valid` sets for how long snapshot and timestamp are good from now on; absent ones stay as they are.
+    `stolen` keys are being replaced: nothing is signed with the old ones any more, except root by root's.
     `mends` says that what stands may not be signed as the root wants it; all of it is signed anew.
     """
 
@@ -45,6 +46,7 @@ class Change:
     metadata: Mapping[str, Signable] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     valid: Mapping[str, float] = field(default_factory=dict)
+    stolen: bool = False
     mends: bool = False
 
 
@@ -180,6 +182,26 @@ def withdraw(state: State, name: str, version: str, reason: str, now: float) -> 
     return edit(state, changed, now, f"{version} is withdrawn from {name}")
 
 
+def retire(state: State, name: str, version: str, now: float) -> Change:
+    """Take an old release out of a channel; what nothing else refers to goes at the next `gc`."""
+    document, entry = _release(state, name, version)
+    if entry is document.newest or version == document.floor:
+        what = "newest release" if entry is document.newest else "floor"
+        raise PublishError(
+            f"{version} is the {what} of {name}", hint="`skerry release withdraw` keeps hosts from it"
+        )
+    changed = msgspec.structs.replace(
+        document,
+        releases=tuple(one for one in document.releases if one is not entry),
+        withdrawn={one: why for one, why in document.withdrawn.items() if one != version},
+    )
+    change = edit(state, changed, now, f"{version} is no longer in {name}")
+    signed = change.metadata[name].signed
+    if isinstance(signed, Targets):
+        del signed.targets[manifests.target_path(name, version)]
+    return change
+
+
 def set_floor(state: State, name: str, version: str, now: float) -> Change:
     """No host takes a release below `version`, and those below wait for no wave."""
     document, _ = _release(state, name, version)
@@ -209,10 +231,12 @@ def renew(state: State, names: Iterable[str], now: float, valid: Mapping[str, fl
 def mend(state: State, now: float) -> Change:
     """Targets, snapshot and timestamp signed anew by the keys that root names, whoever signed them before."""
     metadata: dict[str, Signable] = {roles.TARGETS: roles.renewed(state.targets, roles.TARGETS, now)}
-    return Change("everything below root is signed anew", metadata, mends=True)
+    return Change("everything below root is signed anew", metadata, stolen=True, mends=True)
 
 
-def rotate(state: State, role: str, keys: Sequence[Key], threshold: int, now: float) -> Change:
+def rotate(
+    state: State, role: str, keys: Sequence[Key], threshold: int, now: float, *, stolen: bool = False
+) -> Change:
     """Other keys for a role: of root in root itself, of channels in targets."""
     if not 1 <= threshold <= len({key.keyid for key in keys}):
         raise PublishError(f"{role} cannot need {threshold} of {len(keys)} keys")
@@ -222,7 +246,7 @@ def rotate(state: State, role: str, keys: Sequence[Key], threshold: int, now: fl
         targets = roles.renewed(state.targets, roles.TARGETS, now)
         roles.delegate(targets.signed, role, keys, threshold)
         channel = roles.renewed(state.channels[role], role, now)
-        return Change(note, {roles.TARGETS: targets, role: channel})
+        return Change(note, {roles.TARGETS: targets, role: channel}, stolen=stolen)
     root = roles.renewed(state.root, roles.ROOT, now)
     for keyid in list(root.signed.roles[role].keyids):
         root.signed.revoke_key(keyid, role)
@@ -232,7 +256,7 @@ def rotate(state: State, role: str, keys: Sequence[Key], threshold: int, now: fl
     metadata: dict[str, Signable] = {roles.ROOT: root}
     if role == roles.TARGETS:
         metadata[role] = roles.renewed(state.targets, role, now)
-    return Change(note, metadata)
+    return Change(note, metadata, stolen=stolen)
 
 
 def _first(name: str, now: float, valid: float | None) -> tuple[Metadata[Targets], dict[str, bytes]]:

@@ -1,6 +1,6 @@
 """A change that is signed elsewhere: written to a directory, carried to the keys and back.
 
-    DIRECTORY/change.json             {"format", "note", "valid"}
+    DIRECTORY/change.json             {"format", "note", "valid", "stolen", "mends"}
     DIRECTORY/metadata/ROLE.json      the next version, with the signatures that it has so far
     DIRECTORY/files/…                 the documents it signs for, by their target path
     DIRECTORY/trusted/N.root.json, targets.json    what stands now: which keys sign for what
@@ -38,6 +38,8 @@ FORMAT = 1
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str
     valid: dict[str, float] = {}
+    stolen: bool = False
+    mends: bool = False
     format: int = FORMAT
 
 
@@ -64,11 +66,13 @@ def write(directory: Path, change: Change, repository: Repository) -> None:
     for role, metadata in change.metadata.items():
         write_atomic(directory / "metadata" / f"{role}.json", roles.write(metadata))
     if repository.exists:
-        state = repository.read()
+        state = repository.read(unsigned=change.mends)
         for number in range(1, state.root.signed.version + 1):
             write_atomic(directory / "trusted" / f"{number}.root.json", repository.root_bytes(number))
         write_atomic(directory / "trusted" / "targets.json", roles.write(state.targets))
-    write_atomic(directory / "change.json", encode(_Head(change.note, dict(change.valid))))
+    write_atomic(
+        directory / "change.json", encode(_Head(change.note, dict(change.valid), change.stolen, change.mends))
+    )
 
 
 def read(directory: Path) -> Change:
@@ -89,7 +93,7 @@ def read(directory: Path) -> Change:
     except OSError as error:
         raise PublishError(f"{directory} holds no prepared change: {error}") from error
     _check_files(metadata, files)
-    return Change(head.note, metadata, files, head.valid)
+    return Change(head.note, metadata, files, head.valid, head.stolen, head.mends)
 
 
 def look(directory: Path) -> tuple[Signed, ...]:
@@ -145,7 +149,6 @@ def _trusted(directory: Path, pinned: bytes | None) -> tuple[Root | None, Target
             hint="its root does not follow from root.json beside the keys",
         )
     targets = roles.read((directory / "trusted" / "targets.json").read_bytes(), Targets, "targets.json")
-    roles.check(targets, roles.TARGETS, last.signed)
     return last.signed, targets.signed
 
 

@@ -68,14 +68,11 @@ def pinned_root(keyring: Keyring) -> bytes | None:
         return None
 
 
-def carry_out(
-    repository: Repository, change: Change, keyring: Keyring, now: float, *, stolen: bool = False
-) -> Written:
+def carry_out(repository: Repository, change: Change, keyring: Keyring, now: float) -> Written:
     """Sign a change with the keys here and put it in place.
 
-    Signatures that the metadata has already are kept and count. `stolen` is for new keys where the old ones
-    are in the wrong hands: nothing is signed with those any more, except root by root's.
-    Raises PublishError; the repository is then as it was.
+    Signatures that the metadata has already are kept and count. Raises PublishError; the repository is then
+    as it was.
     """
     with repository.lock():
         state = _read(repository, change, keyring)
@@ -83,13 +80,13 @@ def carry_out(
         _check_blobs(repository, change)
         before = _signed(state) if state else {}
         after = {**before, **{role: metadata.signed for role, metadata in change.metadata.items()}}
-        delegators = _Delegators(before, after, stolen)
+        delegators = _Delegators(before, after, change.stolen)
         for role, metadata in change.metadata.items():
             _sign(metadata, role, delegators.of(role), keyring)
         if state is not None:
             _check_expiry(state, change, now)
         online = _online(state, change, keyring, now, delegators)
-        written = _write(repository, change, online, root_first=stolen or state is None)
+        written = _write(repository, change, online, root_first=change.stolen or state is None)
         root = change.metadata.get(roles.ROOT)
         if root is not None and keyring.directory.is_dir():
             write_atomic(keyring.directory / PINNED_ROOT, roles.write(root))
@@ -102,7 +99,7 @@ def rehearse(repository: Repository, change: Change, keyring: Keyring, now: floa
     _check_base(state, change)
     before = _signed(state) if state else {}
     after = {**before, **{role: metadata.signed for role, metadata in change.metadata.items()}}
-    delegators = _Delegators(before, after, stolen=False)
+    delegators = _Delegators(before, after, change.stolen)
     if state is not None:
         _check_expiry(state, change, now)
     versions = {role: metadata.signed.version for role, metadata in change.metadata.items()}

@@ -167,3 +167,16 @@ def test_a_repository_is_begun_by_keys_that_never_come_near_it(tmp_path: Path) -
     carry_out(repository, offline.read(tmp_path / "stick"), here, clock.now())
     assert repository.read().documents["stable"].releases == ()
     assert (here.directory / "root.json").read_bytes() == repository.root_bytes(1)
+
+
+def test_stolen_keys_are_replaced_from_elsewhere(site: Site) -> None:
+    """The thief's key is not asked for, though it is still here."""
+    ring = site.releases.keyring
+    key = ring.make("timestamp-2")
+    state = site.releases.state()
+    site.prepare(changes.rotate(state, "timestamp", [key], 1, site.clock.now(), stolen=True))
+    for name in ("root-1", "root-2"):
+        offline.sign(site.stick, site.holders[name])
+    (ring.directory / "timestamp.pem").unlink()
+    site.assemble()
+    assert site.versions() == []

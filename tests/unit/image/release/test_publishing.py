@@ -242,11 +242,11 @@ class Dying(Repository):
         super()._put(path, data)
 
 
-def replaced(releases: Releases, role: str, now: float) -> Change:
+def replaced(releases: Releases, role: str, now: float, *, stolen: bool = False) -> Change:
     """New keys for a role."""
     count = 3 if role == "root" else 1
     fresh = [releases.keyring.make(f"{role}-{next(_COUNT)}-new") for _ in range(count)]
-    return changes.rotate(releases.state(), role, fresh, min(count, 2), now)
+    return changes.rotate(releases.state(), role, fresh, min(count, 2), now, stolen=stolen)
 
 
 @pytest.mark.parametrize("what", ["publish", "root", "targets", "snapshot", "timestamp", "stable"])
@@ -290,17 +290,17 @@ def test_new_keys_for_stolen_ones_are_mended_after_a_power_cut(
     refused = 0
     for writes in itertools.count():
         assert writes < 10
-        change = replaced(releases, role, clock.now())
+        change = replaced(releases, role, clock.now(), stolen=True)
         dying = Dying(releases.repository.directory, writes)
         try:
-            carry_out(dying, change, releases.keyring, clock.now(), stolen=True)
+            carry_out(dying, change, releases.keyring, clock.now())
         except Dying.CutError:
             try:
                 releases.repository.read()
             except SignatureError:
                 refused += 1
                 mending = changes.mend(releases.repository.read(unsigned=True), clock.now())
-                carry_out(releases.repository, mending, releases.keyring, clock.now(), stolen=True)
+                carry_out(releases.repository, mending, releases.keyring, clock.now())
             assert found(releases) == ["2026.10.0"]
             continue
         break
@@ -394,6 +394,19 @@ def test_withdrawn_and_floored(releases: Releases, clock: Clock) -> None:
         changes.set_floor(releases.state(), "stable", "2026.12.0", clock.now())
     with pytest.raises(PublishError, match="already: eats data"):
         changes.withdraw(releases.state(), "stable", "2026.12.0", "x", clock.now())
+
+
+def test_an_old_release_is_retired(releases: Releases, clock: Clock) -> None:
+    for version in ("2026.10.0", "2026.11.0", "2026.12.0"):
+        releases.publish(version)
+    releases.apply(changes.withdraw(releases.state(), "stable", "2026.10.0", "old", clock.now()))
+    releases.apply(changes.set_floor(releases.state(), "stable", "2026.11.0", clock.now()))
+    releases.apply(changes.retire(releases.state(), "stable", "2026.10.0", clock.now()))
+    assert found(releases) == ["2026.11.0", "2026.12.0"]
+    assert verify(releases.repository, clock, trusted=releases.first_root).findings == ()
+    for kept, why in (("2026.12.0", "newest release"), ("2026.11.0", "floor")):
+        with pytest.raises(PublishError, match=why):
+            changes.retire(releases.state(), "stable", kept, clock.now())
 
 
 def test_a_channel_is_added(releases: Releases, clock: Clock) -> None:

@@ -164,7 +164,7 @@ class Engine:
     def reboot(self, *, asked: bool = False) -> rebooting.RebootPlan:
         """Boot what is staged, as the strategy and the gate allow; a person who asks needs no strategy."""
         now = self.observe()
-        if now.state.step not in machine.COMMITTED:
+        if now.state.step not in machine.COMMITTED | {Step.REBOOTING}:
             return rebooting.RebootPlan(False, "nothing is staged")
         plan = rebooting.plan(self.settings, now.now, asked=asked)
         if plan.now:
@@ -172,6 +172,8 @@ class Engine:
             if not permission.granted:
                 plan = rebooting.RebootPlan(False, permission.why)
         if not plan.now:
+            if now.state.step is Step.REBOOTING:
+                return plan
             if now.state.reason != plan.why or now.state.step is not Step.WAITING:
                 self._write(machine.wait(now.state, plan.why, now.now))
             if plan.when is not None:

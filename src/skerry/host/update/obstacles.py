@@ -70,7 +70,7 @@ def of_host(now: Situation, *, asked: bool) -> tuple[Obstacle, ...]:
     elif not asked and now.state.on_probation(now.now):
         found.append(Obstacle(f"{running} is on probation, and the other slot its way back", "wait an hour"))
     if now.state.step is Step.REBOOTING and now.state.boot_id == now.machine.boot_id:
-        found.append(Obstacle("a reboot is on its way", "wait for it"))
+        found.append(Obstacle("a reboot is on its way", "wait for it, or `systemctl reboot`"))
     return tuple(found)
 
 

@@ -19,6 +19,7 @@ from skerry.image.release import changes, roles
 from skerry.image.release.client import Client, FlooredClock, TufClient, trusted_time
 from skerry.image.release.errors import (
     EndlessDataError,
+    KeepError,
     MixAndMatchError,
     NotPublishedError,
     RollbackError,
@@ -527,6 +528,12 @@ def test_fast_forward_is_recovered_from(scene: Scene) -> None:
 def test_a_network_that_fails_is_said_to_be_that(scene: Scene) -> None:
     scene.served = scene.served.with_name("nowhere")
     with pytest.raises(TransportError):
+        scene.look()
+
+
+def test_a_disk_that_takes_nothing_is_said_to_be_that(scene: Scene) -> None:
+    scene.host.write_bytes(b"not a directory")
+    with pytest.raises(KeepError, match="cannot be kept in"):
         scene.look()
 
 

@@ -29,6 +29,7 @@ from skerry.image.release import roles
 from skerry.image.release.errors import (
     DocumentError,
     EndlessDataError,
+    KeepError,
     MixAndMatchError,
     NotPublishedError,
     SignatureError,
@@ -121,7 +122,6 @@ class Client:
 
     def _document(self, path: str, what: str) -> bytes:
         file = self.directory / DOCUMENTS / quote(path, "")
-        file.parent.mkdir(parents=True, exist_ok=True)
         if not self._tuf.download(path, self._targets_url, file):
             raise NotPublishedError(
                 f"the repository has no {what}",
@@ -156,11 +156,11 @@ class TufClient:
         self._updater: _Updater | None = None
 
     def refresh(self) -> None:
-        """TUF 5.3 to 5.6: root, timestamp, snapshot, targets. Raises TrustError, TransportError."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._settle_root()
+        """TUF 5.3 to 5.6: root, timestamp, snapshot, targets. Raises as `download`."""
         self.fetcher.roots.clear()
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._settle_root()
             updater = _Updater(self.directory, self._url, self.fetcher, self._clock.now())
             try:
                 updater.refresh()
@@ -168,12 +168,14 @@ class TufClient:
                 self._keep_history()
         except (TufError, DownloadError) as error:
             raise self._refused(error) from error
+        except OSError as error:
+            raise self._not_kept(error) from error
         self._updater = updater
 
     def download(self, path: str, targets_url: str, file: Path) -> bool:
         """Put a target into a file, unless it is there already; False where nobody signs for such a target.
 
-        Raises TrustError, TransportError.
+        Raises TrustError, TransportError, KeepError.
         """
         if self._updater is None:
             self.refresh()
@@ -185,12 +187,15 @@ class TufClient:
             if target.length > MAX_DOCUMENT_BYTES:
                 raise EndlessDataError(f"{path} is said to have {target.length} bytes, which is too many")
             if self._updater.find_cached_target(target, str(file)) is None:
+                file.parent.mkdir(parents=True, exist_ok=True)
                 partial = file.with_name(f".{file.name[:200]}.partial")
                 self._updater.download_target(target, str(partial), targets_url)
                 write_atomic(file, partial.read_bytes())
                 partial.unlink()
         except (TufError, DownloadError) as error:
             raise self._refused(error) from error
+        except OSError as error:
+            raise self._not_kept(error) from error
         return True
 
     def _settle_root(self) -> None:
@@ -222,6 +227,12 @@ class TufClient:
 
     def _history(self, number: int) -> Path:
         return self.directory / HISTORY / f"{number}.root.json"
+
+    def _not_kept(self, error: OSError) -> KeepError:
+        return KeepError(
+            f"what a repository says cannot be kept in {self.directory}: {error.strerror}",
+            hint="is there room (df), and may it be written to?",
+        )
 
     def _refused(self, error: TufError | DownloadError) -> TrustError:
         return explained(error, self.fetcher, self.directory, self._clock.now())

@@ -11,6 +11,7 @@
     │   ├── ExpiredRoleError     a role must be signed again first
     │   └── BusyError            another publisher is at work
     ├── KeyFileError             a key cannot be read, made or opened
+    ├── KeepError                what is trusted cannot be written down here: no room, a read-only disk
     └── TrustError               what a repository serves is not to be trusted
         ├── RollbackError        older than what was seen before
         ├── StaleError           its time is over: not refreshed, or an old copy held out to us (freeze)
@@ -69,6 +70,10 @@ class BusyError(PublishError):
 
 class KeyFileError(ReleaseError):
     """A key's file is not usable."""
+
+
+class KeepError(ReleaseError):
+    """The directory of a client cannot be used."""
 
 
 class TrustError(ReleaseError):

@@ -102,9 +102,7 @@ def reset(path: str, defaults: Tree, yours: Tree) -> tuple[Step, ...]:
     """Set a path back to its default; of a directory each default below it. Raises ChoiceError."""
     paths = defaults.below(path)
     if not paths:
-        raise ChoiceError(
-            f"{shown(path) or '/etc'} is none of this version's defaults", hint="remove it with rm"
-        )
+        raise ChoiceError(f"{shown(path)} is none of this version's defaults", hint="remove it with rm")
     steps = []
     for one in paths:
         entry, mine = defaults.entries[one], yours.get(one)

@@ -79,6 +79,7 @@ def join(directory: str, name: str) -> str:
 
 
 def shown(path: str) -> str:
-    """A path fit for a terminal and for JSON: bytes that are not UTF-8, and control characters, escaped."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
+    """A path fit for a terminal and for JSON: bytes that are not UTF-8, and control characters, escaped; the
+    tree itself is "."."""
+    text = os.fsencode(path or ".").decode(errors="backslashreplace")
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)

@@ -16,7 +16,7 @@ from skerry.host.etc.rules import ACCOUNTS
 from skerry.host.etc.tree import Entry, Kind, Tree, parent
 
 MINE, THEIRS, REFUSE = Policy.MINE, Policy.THEIRS, Policy.REFUSE
-RANDOM = settings(max_examples=40, deadline=None)
+RANDOM = settings(max_examples=30, deadline=None)
 POLICIES = st.sampled_from([MINE, THEIRS])
 
 

@@ -162,7 +162,8 @@ def open_repository(
 
     metadata = directory / "metadata"
     metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
-    floored = FlooredClock(clock, built, trusted_time(metadata))
+    known = trusted_time(metadata) if (metadata / "timestamp.json").exists() else 0.0
+    floored = FlooredClock(clock, built, known)
     over = transport or UrlTransport()
     client = Client(metadata, over, url, trusted.read_bytes(), floored)
     return Repository(client, Fetcher(over, url, directory / "blobs"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ UPDATE = Path("/var/lib/skerry/update")
 TIMER = "skerry-probation.timer"
 START_TIMER = ("systemctl", "start", "--no-block", TIMER)
 STOP_TIMER = ("systemctl", "stop", "--no-block", TIMER)
+LOCK_TRIES = 30
 ERROR, WARNING, NOTE = "<3>", "<4>", "<6>"  # sd-daemon(3)
 
 
@@ -70,7 +72,7 @@ def this_machine() -> Health:
     def systemctl(argv: Sequence[str]) -> None:
         run(argv, timeout_s=30)
 
-    return Health(Machine(), UPDATE, systemctl=systemctl, go_back=_go_back, prune=_prune, say=say)
+    return Health(Machine(), UPDATE, systemctl=systemctl, go_back=_go_back, clean=_clean, say=say)
 
 
 class Health:
@@ -83,7 +85,7 @@ class Health:
         *,
         systemctl: Callable[[Sequence[str]], None],
         go_back: Callable[[str], None],
-        prune: Callable[[Path, frozenset[str]], Sequence[str]],
+        clean: Callable[[], None],
         say: Callable[[str, str], None],
     ) -> None:
         from skerry.host.health.boot import read_boot
@@ -96,7 +98,7 @@ class Health:
         self.boot = read_boot(machine.root)
         self.records = Records(machine.directory)
         self.journal = Journal(update)
-        self._systemctl, self._go_back, self._prune, self._say = systemctl, go_back, prune, say
+        self._systemctl, self._go_back, self._clean, self._say = systemctl, go_back, clean, say
         self.settings = read_settings(machine.root / "etc/skerry")
 
     def trial(self) -> Verdict:
@@ -119,7 +121,8 @@ class Health:
         else:
             self.keep(record)
         if verdict.decision is Decision.FALL_BACK and state is not None and state.step is Step.TRYING:
-            self._write(machine.failed(state, verdict.reason, record.at), before=state)
+            with self._locked():
+                self._write(machine.failed(state, verdict.reason, record.at), before=state)
         return verdict
 
     def settle(self) -> None:
@@ -133,7 +136,7 @@ class Health:
             self._say(WARNING, f"version {self.boot.version} is still on trial: it was not blessed")
             return
         if self.boot.counted:
-            self._clean()
+            self._tidy()
         if self.records.of_boot(self.boot.id) is None:
             record, _ = self.look(Occasion.BOOT, Trial.NO)
             self.keep(record)
@@ -150,8 +153,10 @@ class Health:
         now = self.machine.times.time()
         state, tally = self.journal.read(), self.records.tally()
         if not state.on_probation(now) or tally is None or tally.version != self.boot.version:
-            self._write(machine.settled(state, now), before=state)
             self._systemctl(STOP_TIMER)
+            with self._locked():
+                state = self.journal.read()
+                self._write(machine.settled(state, now), before=state)
             return
         record, _ = self.look(Occasion.PROBATION, Trial.NO)
         tally = probation.count(tally, record.results)
@@ -161,8 +166,8 @@ class Health:
         reason = probation.why_back(tally, record.results, limit=self.settings.failures)
         if reason is not None:
             self._say(ERROR, f"version {self.boot.version} is given up: {reason}")
+            self._go_back(reason)  # where that is refused, the next look tries again
             self._systemctl(STOP_TIMER)
-            self._go_back(reason)
 
     def look(self, occasion: Occasion, trial: Trial) -> tuple[Record, Verdict]:
         from skerry.host.health.look import look
@@ -193,16 +198,17 @@ class Health:
 
         now = self.machine.times.time()
         try:
-            before = self.journal.read()
-            if before.target is None or before.step in machine.RESTING:
-                tried = machine.Tried.ABSENT  # nothing is under way, so nobody asks
-            else:
-                tried = self._tried(before.target)
-            words = last_words(self.machine.root, before.since)
-            state = machine.booted(before, self.boot.version, tried, self.boot.id, now, evidence=words)
-            if state.step is Step.BLESSED and before.step is not Step.BLESSED:
-                state = replace(state, probation_until=now + self.settings.probation_s)
-            self._write(state, before=before)
+            with self._locked():
+                before = self.journal.read()
+                if before.target is None or before.step in machine.RESTING:
+                    tried = machine.Tried.ABSENT  # nothing is under way, so nobody asks
+                else:
+                    tried = self._tried(before.target)
+                words = last_words(self.machine.root, before.since)
+                state = machine.booted(before, self.boot.version, tried, self.boot.id, now, evidence=words)
+                if state.step is Step.BLESSED and before.step is not Step.BLESSED:
+                    state = replace(state, probation_until=now + self.settings.probation_s)
+                self._write(state, before=before)
         except (SkerryError, OSError) as error:
             self._say(ERROR, f"what became of the update cannot be recorded: {error}")
             return None
@@ -246,17 +252,29 @@ class Health:
         except OSError:
             return None
 
-    def _clean(self) -> None:
-        """After a bless: what belongs to versions that are in neither slot goes."""
+    def _locked(self) -> ExitStack:
+        """Nobody else writes the journal meanwhile. Raises BusyError where an update does not let go."""
+        from skerry.host.update import lock
+        from skerry.host.update.errors import BusyError
+
+        path = self.machine.root / lock.LOCK.relative_to("/")
+        for _ in range(LOCK_TRIES):
+            with ExitStack() as held, suppress(BusyError):
+                held.enter_context(lock.held(path))
+                return held.pop_all()
+            self.machine.times.sleep(1)
+        with ExitStack() as held:
+            held.enter_context(lock.held(path))
+            return held.pop_all()
+
+    def _tidy(self) -> None:
         from skerry.kit.errors import SkerryError
 
         try:
-            kept = {entry.version for entry in self._entries() or ()}
-            if self.boot.version in kept:
-                for name in self._prune(self.machine.root, frozenset(kept)):
-                    self._say(NOTE, f"removed {name}: its version is in neither slot")
+            with self._locked():
+                self._clean()
         except (SkerryError, OSError) as error:
-            self._say(WARNING, f"what older versions left cannot be removed: {error}")
+            self._say(WARNING, f"what older versions left is not removed now: {error}")
 
     def _begin_probation(self) -> None:
         from skerry.host.health import probation
@@ -267,17 +285,21 @@ class Health:
         self._systemctl(START_TIMER)
 
 
-def _prune(root: Path, kept: frozenset[str]) -> Sequence[str]:
-    from skerry.host.etc.stage import prune
-    from skerry.host.health.extensions import remove_others
+def _clean() -> None:
+    """What belongs to versions in neither slot goes: their /etc, their extensions."""
+    from skerry.entry.update import engine
 
-    return (*prune(kept, root / "var/lib/skerry/etc"), *remove_others(root, kept))
+    engine().housekeep()
 
 
 def _go_back(reason: str) -> None:
-    from skerry.kit.run import run
+    from skerry.entry.update import engine
+    from skerry.host.update import lock
 
-    run(["skerry", "host", "rollback", "--reason", reason, "--reboot"], timeout_s=300)
+    with lock.held():
+        here = engine()
+        here.rollback(reason=reason)
+        here.restart(reason)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from skerry.host.health.decide import Decision, Verdict
 from skerry.host.health.network import NetworkLook
 from skerry.host.health.record import Before, Occasion, Records
 from skerry.host.health.units import UnitLook
+from skerry.host.update import lock
 from skerry.host.update.journal import Journal, State, Step
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class World:
     fake: FakeMachine = field(init=False)
     called: list[Sequence[str]] = field(default_factory=list)
     gone_back: list[str] = field(default_factory=list)
-    pruned: list[frozenset[str]] = field(default_factory=list)
+    cleaned: int = 0
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,13 +55,12 @@ class World:
             self.update,
             systemctl=self.called.append,
             go_back=self.gone_back.append,
-            prune=self._prune,
+            clean=self._clean,
             say=lambda level, text: self.said.append(f"{level}{text}"),
         )
 
-    def _prune(self, root: Path, kept: frozenset[str]) -> Sequence[str]:
-        self.pruned.append(kept)
-        return ()
+    def _clean(self) -> None:
+        self.cleaned += 1
 
     def bless(self) -> None:
         """What systemd-bless-boot does."""
@@ -95,7 +95,7 @@ def test_a_good_trial_may_be_blessed_and_then_is(world: World) -> None:
     assert (state.step, state.running) == (Step.BLESSED, "2")
     assert state.probation_until == pytest.approx(world.fake.times.time() + PROBATION_S)
     assert world.called == [START_TIMER]
-    assert world.pruned == [frozenset({"1", "2"})]
+    assert world.cleaned == 1
     assert [event.what for event in world.journal.history()] == ["trying", "blessed"]
 
 
@@ -192,7 +192,7 @@ def test_a_bless_whose_record_was_cut_off_is_seen_at_the_next_boot(world: World)
 def test_while_the_entry_has_its_counter_nothing_is_settled(world: World) -> None:
     world.health().trial()
     world.health().settle()
-    assert (world.journal.read().step, world.called, world.pruned) == (Step.TRYING, [], [])
+    assert (world.journal.read().step, world.called, world.cleaned) == (Step.TRYING, [], 0)
 
 
 def test_a_damaged_journal_keeps_no_boot_from_its_verdict(world: World) -> None:
@@ -259,6 +259,14 @@ def test_a_panic_is_told_by_its_last_words(world: World) -> None:
     world.boot("back", "1")
     world.health().settle()
     assert world.journal.read().reason == words
+
+
+def test_an_update_at_work_is_waited_for_and_then_left_alone(world: World) -> None:
+    with lock.held(world.root / "run/skerry/update.lock"):
+        verdict = world.health().trial()
+    assert verdict.may_bless
+    assert world.journal.read() == REBOOTING
+    assert any("another update is at work" in line for line in world.said)
 
 
 def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:

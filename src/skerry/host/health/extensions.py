@@ -10,14 +10,13 @@ See https://www.freedesktop.org/software/systemd/man/257/systemd-sysext.html
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from skerry.host.health.check import Outcome, failed, ok
 from skerry.host.health.filesystems import parse_mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 DIRECTORY = "var/lib/skerry/extensions"
@@ -44,13 +43,3 @@ def look(root: Path, version: str, names: Sequence[str], expected: Mapping[str, 
         return failed("nothing is merged into /usr")
     lost = [name for name in names if not (root / f"{MERGED}{name}").exists()]
     return failed(f"{', '.join(lost)} not merged into /usr") if lost else ok(f"{', '.join(names)} merged")
-
-
-def remove_others(root: Path, kept: Collection[str]) -> tuple[str, ...]:
-    """Remove the extensions of all versions but `kept`; what was removed, by its path."""
-    gone = []
-    for path in sorted((root / DIRECTORY).glob("*")):
-        if path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)
-            gone.append(f"/{DIRECTORY}/{path.name}")
-    return tuple(gone)

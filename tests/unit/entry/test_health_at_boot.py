@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -272,3 +275,27 @@ def test_an_update_at_work_is_waited_for_and_then_left_alone(world: World) -> No
 def test_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dance"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_boot_loads_nothing_that_only_updates_need(tmp_path: Path) -> None:
+    """A Python that runs in every boot is to be small: 0.1 s, 20 MB."""
+    script = """
+import sys
+from pathlib import Path
+from fakes.health_machine import FakeMachine
+from skerry.entry.health import Health
+nothing = lambda *_: None
+fake = FakeMachine(Path(sys.argv[1]))
+update = Path(sys.argv[1]) / "var/lib/skerry/update"
+Health(fake.machine(), update, systemctl=nothing, go_back=nothing, clean=nothing, say=nothing).settle()
+assert (update / "health/1b6d.json").exists()
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+    paths = ":".join(path for path in sys.path if path)
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    env = {"PYTHONPATH": paths, "PATH": os.environ["PATH"]}
+    loaded = subprocess.run(
+        argv, env=env, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    heavy = {"asyncio", "click", "cryptography", "dbus_fast", "merge3", "requests", "ssl", "tuf", "zstandard"}
+    assert heavy & set(loaded) == set()

@@ -39,13 +39,18 @@ class Sealed:
 
 def sealed(uki: Path) -> Sealed | None:
     """The seal in a UKI; None where it has none."""
+    import mmap
+
+    # Mapped, not read: a UKI is tens of MiB, and an update is to need little memory.
     try:
-        found = _SEALED.search(uki.read_bytes())
-    except OSError:
+        with uki.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            groups = found.groups() if (found := _SEALED.search(data)) else None
+    except (OSError, ValueError):
         return None
-    if found is None:
+    if groups is None:
         return None
-    return Sealed(found[1].decode(errors="replace"), found[2].decode(), found[3].decode(), int(found[4]))
+    label, root_hash, salt, blocks = (word.decode(errors="replace") for word in groups)
+    return Sealed(label, root_hash, salt, int(blocks))
 
 
 def verify(slot: Slot, uki: Path) -> None:

@@ -24,7 +24,7 @@ from skerry.host.update.errors import ChannelError, DiskError, JournalError, Ref
 from skerry.host.update.gate import Gate, LocalGate
 from skerry.host.update.journal import Event, State, Step
 from skerry.host.update.keep import Checked
-from skerry.host.update.machine import BY_HAND
+from skerry.host.update.machine import BY_HAND, Tried
 from skerry.host.update.packages import PackageChanges, compare
 from skerry.host.update.plan import Goal, PlannedStep, steps
 from skerry.host.update.preview import Preview
@@ -187,24 +187,41 @@ class Engine:
     def turn(self) -> str:
         """What the timer does: arrive, ask, and as far as the strategy goes, stage and reboot. Says how."""
         now = self.arrive()
+        self.housekeep()
         if self.settings.repository is None:
             return "no repository is set"
         if self.settings.strategy is Strategy.MANUAL:
             offer = self._ask(now, Wish(asked=False))[0]
             return offer.why
         preview = self.stage(Wish(asked=False))
-        self.housekeep()
         if self.observe().state.step in machine.COMMITTED:
             plan = self.reboot()
             return f"{preview.target or self.observe().state.target} is staged; {plan.why}"
         return preview.why
 
     def rollback(self, *, reason: str = BY_HAND, force: bool = False, check: bool = True) -> State:
-        """Have the next boot start the version in the other slot. Raises RefusedError, VerifyError."""
+        """Have the next boot start the version in the other slot. Raises RefusedError, VerifyError.
+
+        What is only staged is taken back: the next boot starts what runs.
+        """
         now = self.arrive()
+        if now.state.step in machine.COMMITTED and now.state.target == now.there.version:
+            return self._take_back(now, reason)
         return back.go(
             now, self.disk, self.journal, reason, tries=self.settings.tries, force=force, check=check
         )
+
+    def _take_back(self, now: Situation, reason: str) -> State:
+        version, running = now.state.target or "", self.machine.running
+        # The journal first: cut off after it, `arrive` counts the entry of a refused version out.
+        state = machine.refuse(now.state, reason, now.now, remember=version)
+        self._write(state)
+        self.journal.note(Event(now.now, "taken back", version, running, reason))
+        if now.tried(running) is Tried.OUT:
+            self.disk.recount(now.label(running), None)
+        self.disk.remove_entries(now.label(version))
+        self.etc.unstage(version)
+        return state
 
     def restart(self, reason: str) -> None:
         self.power.reboot(reason)
@@ -224,8 +241,12 @@ class Engine:
         if now.state.step in machine.UNCOMMITTED or now.here is None:
             return
         versions = {slot.version for slot in now.slots if slot.version} | {self.machine.running}
-        self.keep.prune(versions | ({now.state.target} if now.state.target else set()))
-        self.etc.prune(versions | ({now.state.target} if now.state.target else set()))
+        versions |= {now.state.target} if now.state.target else set()
+        try:
+            self.keep.prune(versions, now.now)
+            self.etc.prune(versions)
+        except (SkerryError, OSError) as error:
+            self.say(f"what older versions left cannot be removed: {error}")
 
     # What stands behind them.
 
@@ -314,6 +335,8 @@ class Engine:
         try:
             for step in prepared.preview.steps:
                 state = hands.carry_out(step, now, state, manifest, prepared.have)
+            if state.step in machine.UNCOMMITTED:  # its entry was there before
+                self._write(machine.staged(machine.found(state, self.clock.now()), self.clock.now()))
         except (SkerryError, OSError) as error:
             said = error.message if isinstance(error, SkerryError) else f"the disk failed: {error}"
             with contextlib.suppress(OSError, SkerryError):
@@ -362,7 +385,7 @@ class Engine:
     def _refused(self, now: Situation, against: tuple[obstacles.Obstacle, ...]) -> RefusedError:
         reasons = tuple(one.reason for one in against)
         if now.state.step in machine.RESTING and now.state.step is not Step.BLESSED:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SkerryError):
                 self._write(machine.refuse(now.state, "; ".join(reasons), now.now))
         said = reasons[0] if len(reasons) == 1 else "; ".join(reasons)
         return RefusedError(

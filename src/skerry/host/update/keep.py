@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skerry.image.release.manifest import Manifest
 
 OFFER = "offer.json"
+STALE_S = 7 * 86400.0  # what was fetched waits so long for the update to go on
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -88,9 +89,12 @@ class Keep:
         place.rename(final)
         sync_directory(self.extensions)
 
-    def prune(self, versions: Collection[str]) -> None:
-        """Remove what belongs to versions other than these, and what an interrupted update left."""
+    def prune(self, versions: Collection[str], now: float) -> None:
+        """Remove what belongs to versions other than these, and what nobody came back for."""
         self.uki.unlink(missing_ok=True)
+        for path in (self.directory / "blobs").glob("*"):
+            if path.stat().st_mtime < now - STALE_S:
+                path.unlink(missing_ok=True)
         for path in (self.directory / "manifests").glob("*.json"):
             if path.stem not in versions:
                 path.unlink(missing_ok=True)

@@ -130,7 +130,10 @@ def booted(
     if state.returning:
         why = f"{state.target} was to be booted, and {running} came up"
         return _changed(state, step=Step.REFUSED, running=running, since=now, reason=why, returning=False)
-    if state.step in UNCOMMITTED and tried in {Tried.ABSENT, Tried.NOT_YET}:
+    # Before `verified` no entry is of this update; an earlier one of the same version may lie there yet.
+    if state.step in UNCOMMITTED and (
+        state.step is not Step.VERIFIED or tried in {Tried.ABSENT, Tried.NOT_YET, Tried.GOOD}
+    ):
         return _changed(state, running=running) if state.running != running else state
     if tried is Tried.NOT_YET:
         # Staged, and somebody chose the other entry, or the reboot has not come: the offer stands.

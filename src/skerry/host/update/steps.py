@@ -75,10 +75,10 @@ class Hands:
             case Do.HEALTH:
                 self.health.before()
             case Do.ENTRY:
-                self._entry(now, manifest, have, label)
                 if state.step is not Step.VERIFIED:
                     # The slot was there from an earlier run, and VERIFY has just looked.
-                    state = machine.found(state, self.clock.now())
+                    state = self._write(machine.found(state, self.clock.now()))
+                self._entry(now, manifest, have, label)
                 state = self._write(machine.staged(state, self.clock.now()))
             case Do.DEMOTE:
                 if state.step is not Step.STAGED:
@@ -95,7 +95,8 @@ class Hands:
     def _uki(self, manifest: Manifest, have: Sequence[Have], label: str) -> Path:
         """The UKI in a file of ours, checked: it must start the root that it comes with."""
         self.keep.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.source.write(manifest, "uki", have, self.keep.uki, None, self.report)
+        if not _is(self.keep.uki, manifest.part("uki").sha256):
+            self.source.write(manifest, "uki", have, self.keep.uki, None, self.report)
         seal, verity = sealed(self.keep.uki), manifest.part("root").verity
         fits = seal is not None and verity is not None and seal.label == label
         if not fits or seal is None or verity is None or seal.root_hash != verity.root_hash:
@@ -145,6 +146,15 @@ class Hands:
     def _write(self, state: State) -> State:
         self.journal.write(state)
         return state
+
+
+def _is(path: Path, sha256: str) -> bool:
+    import hashlib
+
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def _flush(path: Path) -> None:

@@ -367,5 +367,52 @@ def test_every_prefix_of_a_rollback_boots(tmp_path: Path) -> None:
     assert point >= 6
 
 
+def test_every_prefix_of_a_downgrade_boots_and_converges(tmp_path: Path) -> None:
+    wish = Wish(version=OLD, allow_downgrade=True)
+    point = 0
+    while True:
+        host = updated(FakeHost(tmp_path / str(point), OLD, NEW))
+        host.fuse.left = point
+        try:
+            host.engine().stage(wish)
+        except PowerCut:
+            host.fuse.left = None
+            if host.boot() == NEW:
+                host.engine().stage(wish)
+                host.engine().reboot(asked=True)
+                assert host.boot() == OLD, f"cut at {point}"
+            host.engine().arrive()
+            host.bless()
+            host.engine().arrive()
+            assert host.state.step is Step.BLESSED, f"cut at {point}"
+            assert host.boot() == OLD
+            point += 1
+        else:
+            break
+    assert point > 10
+
+
+def test_what_is_staged_can_be_taken_back(host: FakeHost) -> None:
+    host.engine().stage()
+    host.engine().rollback()
+    assert host.boot() == OLD
+    host.engine().arrive()
+    assert host.engine().stage().target is None
+    assert host.engine().stage(Wish(version=NEW, force=True)).target == NEW
+    assert host.boot() == NEW
+
+
+def test_a_taking_back_that_is_cut_off_is_taken_back_all_the_same(tmp_path: Path) -> None:
+    for point in range(1, 4):
+        host = FakeHost(tmp_path / str(point))
+        host.engine().stage()
+        host.fuse.left = point
+        with pytest.raises(PowerCut):
+            host.engine().rollback()
+        host.fuse.left = None
+        host.engine().arrive()
+        assert host.loader_chooses().version == OLD
+
+
 def test_a_fuse_that_is_not_lit_cuts_nothing() -> None:
     Fuse().burn("anything")

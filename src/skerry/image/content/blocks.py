@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CUT_BYTES = 6
-FRAME_BLOCKS = (8, 64)  # of what hosts have anyway; of what is new
+FRAME_BLOCKS = (16, 256)  # of what hosts have anyway; of what is new
 MOST_BYTES = 16 << 30
 MOST_FRAME_BLOCKS = 256
 _MAGIC = b"skrindex"

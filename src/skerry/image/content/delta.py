@@ -243,10 +243,7 @@ def _smallest(data: bytes, level: int) -> tuple[int, bytes]:
     if level >= packing.LEVEL:
         ways.append((patch.BZIP2, bz2.compress(data, 9)))
         best = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 23}
-        ways += [
-            (patch.XZ, lzma.compress(data, filters=[best | {"lc": lc, "pb": pb}]))
-            for lc, pb in ((3, 2), (4, 0), (0, 0))
-        ]
+        ways.append((patch.XZ, lzma.compress(data, filters=[best | {"lc": 4, "pb": 0}])))  # no alignment
     return min(ways, key=lambda way: len(way[1]))
 
 

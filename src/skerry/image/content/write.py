@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from skerry.image.release.manifest import Part
 
 READ_BYTES = 1 << 20
-KEPT_FRAMES = 32
+KEPT_FRAMES = 8  # of at most 1 MiB
 
 
 def look(part: Part, bases: Sequence[Base], fetcher: Fetcher, report: Reporter = silent) -> PartPlan:

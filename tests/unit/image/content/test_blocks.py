@@ -109,7 +109,7 @@ def test_a_later_format_is_refused_by_name(place: Path) -> None:
 def test_a_damaged_index_is_refused_or_harmless(place: Path, data: st.DataObject) -> None:
     """Each field, and each byte, may be anything; what is read must stay within the part."""
     blob, _ = made(place, blocks_of(range(20)))
-    raw = bytearray(packing.unpack(blob, blocks._HEAD.size + 20 * 6 + 20 + 3 * 8))
+    raw = bytearray(packing.unpack(blob, blocks._HEAD.size + 20 * 6 + 20 + 2 * 8))
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([0, 0, 1, 40]))

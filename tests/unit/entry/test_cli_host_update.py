@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -197,6 +199,15 @@ def test_status_tells_slots_and_why_it_came_back(host: FakeHost, tmp_path: Path)
 def test_status_of_a_machine_without_any_of_it(tmp_path: Path) -> None:
     status = read_status("", tmp_path / "nothing")
     assert (status.step, status.slots, status.problem) == ("idle", (), None)
+
+
+def test_the_daemon_does_not_import_what_only_updates_need() -> None:
+    code = "import sys, skerry.entry.daemon.wiring; print([m for m in {!r} if m in sys.modules])"
+    heavy = ("tuf", "securesystemslib", "cryptography", "zstandard", "merge3", "requests")
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(heavy)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_one_update_at_a_time(tmp_path: Path) -> None:

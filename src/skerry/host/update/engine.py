@@ -166,6 +166,9 @@ class Engine:
         now = self.observe()
         if now.state.step not in machine.COMMITTED | {Step.REBOOTING}:
             return rebooting.RebootPlan(False, "nothing is staged")
+        if not asked and now.state.reason == machine.OTHER_ENTRY:
+            # Were it tried by itself again, a machine with another default would reboot every hour.
+            return rebooting.RebootPlan(False, machine.OTHER_ENTRY)
         plan = rebooting.plan(self.settings, now.now, asked=asked)
         if plan.now:
             permission = self.gate.acquire(f"update to {now.state.target}")

@@ -195,7 +195,7 @@ def this_machine(root: Path = Path("/"), esp: Path = Path("/efi")) -> LinuxDisk:
         raise DiskError(
             f"{esp} does not hold the boot entries", hint="see `systemctl status efi.automount efi.mount`"
         )
-    return LinuxDisk(disk, partitions, esp, partitions.get(1), _tell_udev)
+    return LinuxDisk(disk, partitions, esp, partitions.get(1), lambda: _tell_udev(disk.name))
 
 
 def find(root: Path = Path("/")) -> tuple[Path, dict[int, Path]]:
@@ -218,12 +218,12 @@ def find(root: Path = Path("/")) -> tuple[Path, dict[int, Path]]:
     )
 
 
-def _tell_udev() -> None:
+def _tell_udev(disk: str) -> None:
     """Have /dev/disk/by-partlabel follow. Nothing of an update hangs on it."""
     from skerry.kit.run import ProgramError, run
 
     with contextlib.suppress(ProgramError):
-        run(["udevadm", "trigger", "--subsystem-match=block", "--settle"], timeout_s=30)
+        run(["udevadm", "trigger", "--settle", f"--sysname-match={disk}*"], timeout_s=30)
 
 
 def _forget(device: int) -> None:

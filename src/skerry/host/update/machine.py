@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROBATION_S = 3600.0
 NO_REPORT = "did not report: panic, hang or power loss"
 BY_HAND = "rolled back by hand"
+OTHER_ENTRY = "the machine was rebooted, and another entry was chosen"
 
 RESTING = frozenset({Step.IDLE, Step.BLESSED, Step.ROLLED_BACK, Step.REFUSED})
 UNCOMMITTED = frozenset({Step.PLANNED, Step.FETCHING, Step.WRITTEN, Step.VERIFIED})
@@ -212,8 +213,7 @@ def _without(state: State, version: str) -> dict[str, Refusal]:
 
 
 def _wait_again(state: State, now: float) -> State:
-    why = "the machine was rebooted, and another entry was chosen"
-    return _changed(state, step=Step.WAITING, since=now, reason=why)
+    return _changed(state, step=Step.WAITING, since=now, reason=OTHER_ENTRY)
 
 
 def _from(state: State, event: str, allowed: Iterable[Step]) -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from fakes.update import MIB, NAME, NEW, NEWER, OLD, FakeHost, Fuse, PowerCut, release, root_of
+from fakes.update import (
+    MIB,
+    NAME,
+    NEW,
+    NEWER,
+    NOTHING,
+    OLD,
+    FakeHost,
+    Fuse,
+    PowerCut,
+    release,
+    root_of,
+    verity_of,
+)  # fmt: skip
 from skerry.host.update.around import EtcChange, EtcPreview
 from skerry.host.update.engine import Wish
 from skerry.host.update.entries import label_of
-from skerry.host.update.errors import RefusedError, VerifyError
+from skerry.host.update.errors import DiskError, RefusedError, VerifyError
 from skerry.host.update.gate import Permission
-from skerry.host.update.journal import Step
+from skerry.host.update.journal import Journal, State, Step
 from skerry.host.update.machine import NO_REPORT
 from skerry.host.update.settings import Strategy, WindowSettings
 from skerry.image.release.errors import StaleError
+from skerry.image.release.manifest import Part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -297,6 +312,57 @@ class TestStrategies:
         assert engine.reboot(asked=True).why == "two others are away"
         assert host.state.reason == "two others are away"
         assert not host.around.reboots
+
+
+def test_a_loader_that_always_takes_the_other_entry_is_not_fought(host: FakeHost) -> None:
+    host.settings = replace(host.settings, strategy=Strategy.IMMEDIATE)
+    host.engine().turn()
+    host.machine = replace(host.machine, boot_id="boot 2")
+    assert "another entry was chosen" in host.engine().turn()
+    assert len(host.around.reboots) == 1
+    host.engine().reboot(asked=True)
+    assert len(host.around.reboots) == 2
+
+
+def test_a_journal_that_cannot_be_written_stops_it_before_anything_is_touched(host: FakeHost) -> None:
+    class Full(Journal):
+        def write(self, state: State) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine = host.engine()
+    engine.journal = Full(host.directory / "update")
+    with pytest.raises(DiskError, match="journal of updates cannot be written: No space left"):
+        engine.stage()
+    assert host.fuse.effects == []
+
+
+def test_a_damaged_journal_is_begun_anew(host: FakeHost) -> None:
+    (host.directory / "update").mkdir()
+    (host.directory / "update/state.json").write_text('{"format": 99}')
+    assert host.engine().stage().target == NEW
+    assert "has format 99" in host.said[0]
+
+
+def test_extensions_go_with_their_version(host: FakeHost) -> None:
+    tools = Part("extension:tools", 4096, "3" * 64, NOTHING, NOTHING, NOTHING, verity=verity_of(NEW)[0])
+    host.source.manifests[NEW] = release(NEW, parts=(*release(NEW).parts, tools))
+    host.settings = replace(host.settings, extensions=("tools",))
+    host.engine().stage()
+    place = host.directory / "extensions" / NEW
+    assert sorted(path.name for path in place.iterdir()) == ["tools.raw", "tools.roothash", "tools.verity"]
+    assert (place / "tools.roothash").read_text().strip() == verity_of(NEW)[0].root_hash
+    commit = host.fuse.effects.index(f"commit entry {label_of(NAME, NEW)}")
+    assert host.fuse.effects.index("whole extension:tools") < commit
+
+
+def test_an_extension_that_is_wanted_later_is_fetched_for_what_is_staged(host: FakeHost) -> None:
+    tools = Part("extension:tools", 4096, "3" * 64, NOTHING, NOTHING, NOTHING, verity=verity_of(NEW)[0])
+    host.source.manifests[NEW] = release(NEW, parts=(*release(NEW).parts, tools))
+    host.engine().stage()
+    host.settings = replace(host.settings, extensions=("tools",))
+    host.engine().stage()
+    assert host.state.step is Step.STAGED
+    assert (host.directory / "extensions" / NEW / "tools.raw").exists()
 
 
 def test_housekeeping_keeps_both_slots(host: FakeHost) -> None:

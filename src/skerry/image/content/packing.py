@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEVEL = 19
-WINDOW_LOG = 25  # 32 MiB to unpack: half of what applying may take
+WINDOW_LOG = 24  # 16 MiB to unpack; 32 would save 0.1 % of a root
+MOST_WINDOW_LOG = 25  # what is still unpacked
 PATCH_WINDOW_LOG = 23  # three streams of a patch are unpacked at once
 _CHUNK_BYTES = 256 * 1024
 
@@ -53,7 +54,7 @@ def unpack(data: bytes, size: int) -> bytes:
     import zstandard
 
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG).stream_reader(data) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=1 << MOST_WINDOW_LOG).stream_reader(data) as reader:
             found = reader.read(size + 1)
     except zstandard.ZstdError as error:
         raise FormatError(f"a piece of a blob cannot be unpacked: {error}") from error
@@ -68,7 +69,7 @@ def unpacked(source: IO[bytes], size: int) -> Iterator[bytes]:
 
     left = size
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG).stream_reader(
+        with zstandard.ZstdDecompressor(max_window_size=1 << MOST_WINDOW_LOG).stream_reader(
             source, closefd=False
         ) as reader:
             while left:

@@ -25,7 +25,7 @@ from skerry.kit.progress import Phase, Progress, Reporter, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-MADE = 2  # raise it when the same content would now give other blobs
+MADE = 3  # raise it when the same content would now give other blobs
 _CHUNK_BYTES = 1 << 20
 
 

@@ -59,8 +59,11 @@ def seal(sandbox: Sandbox, archive: Path, directory: Path, product: str, part: s
     """Make PART.erofs, PART.verity and PART.json in `directory` of the tree in a tar."""
     binds = [Bind(archive, "/in/tree.tar"), Bind(directory, "/out", writable=True)]
     own = "" if part == "root" else f" {part}"
+    # The ends of files stand in blocks of their own, not beside the inodes: so a file that grows moves no
+    # other. It costs 4 % on the disk and saves 11 % of what an update by blocks fetches (ADR 0008).
     sandbox.run(
-        ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-T", str(epoch.PRODUCT), "--mkfs-time",
+        ["mkfs.erofs", "--quiet", "-b", str(BLOCK_BYTES), "-E", "noinline_data",
+         "-T", str(epoch.PRODUCT), "--mkfs-time",
          "-U", str(product_uuid(product, f"erofs{own}")), "-L", (product if part == "root" else part)[:LABEL],
          "--tar=f", f"/out/{part}.erofs", "/in/tree.tar"],
         binds=binds,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from skerry.image.compose.build import Store
 from skerry.image.content.plan import Base
 from skerry.image.content.publish import Older, Raw, parts_of, sha256_of
 from updates.measure import Cost, cost, same
@@ -29,7 +30,7 @@ def publish(old: Side, new: Side, directory: Path) -> dict[str, Part]:
         Raw("uki", new.path("skerry.efi")),
     )
     older = tuple(Older(name, old.version, old.path(file)) for name, file in FILES.items())
-    made = parts_of(raw, older, directory / "store")
+    made = parts_of(raw, older, Store().cache / "releases")  # where `skerry release publish` makes them
     for one in made:
         for blob in one.part.blobs:
             path = directory / blob.path

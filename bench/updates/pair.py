@@ -40,6 +40,10 @@ class Side:
         return str(self._about["root_hash"])
 
     @property
+    def kernel(self) -> str:
+        return str(self._about["kernel"])
+
+    @property
     def packages(self) -> dict[str, str]:
         found = json.loads(self.path("packages.json").read_bytes())
         return {package["name"]: package["version"] for package in found}

@@ -47,7 +47,7 @@ def publish(
     not at all, whenever this is interrupted.
     """
     from skerry.entry.cli.output import progress
-    from skerry.entry.cli.release_images import release_of, version_of
+    from skerry.image.compose.released import release_of, version_of
     from skerry.image.release import changes
     from skerry.image.release.rollout import parse_waves
 

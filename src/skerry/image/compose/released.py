@@ -1,7 +1,7 @@
 """From an image that was built here to a release: its manifest, and the blobs that it names.
 
-The composer knows images, image.content makes what is downloaded, image.release signs; none of them knows the
-others, so here is where they meet.
+image.content makes what is downloaded and image.release signs; neither knows images, so here is where
+they meet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from skerry.image.compose import etc_defaults
 from skerry.image.compose.build import Store
 from skerry.image.compose.errors import ComposeError
-from skerry.image.content import publish
+from skerry.image.content import packing, publish
 from skerry.image.release import version as versions
 from skerry.image.release.errors import DocumentError, MixAndMatchError
 from skerry.image.release.manifest import EXTENSION, ROOT, UKI, Blob, Disk, Manifest, Package, Part
@@ -65,19 +65,21 @@ def release_of(
     patches: int,
     extensions: Sequence[Path],
     report: Reporter,
+    level: int = packing.LEVEL,
+    store: Store | None = None,
 ) -> Made:
     """The release that an image makes, with patches from so many of the channel's last releases.
 
     And from the newest of every other channel, so that hosts there have one when it is promoted. What was
     made once is kept in the cache. Raises ComposeError, ContentError, DocumentError.
     """
-    store = Store()
+    store = store or Store()
     image = store.read(label)
     work = store.cache / "releases"
     work.mkdir(parents=True, exist_ok=True)
     raw = [*publish.image_parts(store.path(label), image.root_hash), *map(_extension, extensions)]
     older = list(_older(repository, state, channel, patches, store, work))
-    made = publish.parts_of(raw, older, work, report=report)
+    made = publish.parts_of(raw, older, work, level=level, report=report)
     files = {blob: one.files[blob.sha256] for one in made for blob in one.part.blobs}
     etc = _etc(store.path(label, "tree.tar"), work)
     files[etc] = work / etc.sha256

@@ -8,6 +8,7 @@ INSTALL := os/build-machine/install
 CHECK_PACKAGES := os/build-machine/check.packages
 DEMO_PACKAGES := $(CHECK_PACKAGES) os/build-machine/demo.packages
 TEST_PACKAGES := $(DEMO_PACKAGES) os/build-machine/test.packages
+BENCH_PACKAGES := $(TEST_PACKAGES) os/build-machine/bench.packages
 RECIPE := os/images/skerry.toml
 SOURCES := src tests bench
 CACHE := $(or $(SKERRY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skerry)
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo image test check bench clean lock lint check-packages demo-packages test-packages
+.PHONY: help demo image test check bench clean lock lint check-packages demo-packages test-packages bench-packages
 
 help: ## Show this.
 	@echo "Skerry: a small, immutable Debian host for containers. Start with: make demo"
@@ -35,7 +36,7 @@ test: test-packages lint image ## Check and test everything, up to virtual machi
 check: lint ## Check style, types, and that imports point down, in seconds.
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: test-packages image ## Measure, each against a peer in the same run; results go to build/bench.
+bench: bench-packages image ## Measure, each against a peer in the same run; results go to build/bench.
 	@set -e; for bench in $(BENCHES); do $(BIN)/python $$bench; done
 
 clean: ## Stop the lab, and remove all that was built.
@@ -68,6 +69,9 @@ demo-packages:
 
 test-packages:
 	@$(INSTALL) $(TEST_PACKAGES)
+
+bench-packages:
+	@$(INSTALL) $(BENCH_PACKAGES)
 
 # The environment of our code: what requirements.lock names, by hash, and the checkout itself.
 # Where packages come from is up to pip's own settings on this machine.

@@ -89,9 +89,8 @@ class FakeMachine:
 
     def __post_init__(self) -> None:
         self.write("proc/self/mountinfo", MOUNTINFO)
-        self.write("proc/cmdline", f"quiet skerry.image=skerry_2 skerry.verity={ROOT_HASH},00,8 rw")
+        self.boots("2")
         self.write("proc/sys/kernel/random/boot_id", "1b6d\n")
-        self.write("usr/lib/os-release", 'ID=skerry\nIMAGE_VERSION="2"\n')
         self.write("proc/net/route", ROUTE)
         self.write("proc/net/ipv6_route", "")
         self.write("proc/net/if_inet6", "")
@@ -99,6 +98,11 @@ class FakeMachine:
         self.write("sys/class/net/ens1/device/uevent", "")
         self.programs = {DMSETUP: "0 1048576 verity V", PODMAN: "overlay\n", **self.programs}
         self.skerryd = self.skerryd or str(self.root / "no.sock")
+
+    def boots(self, version: str) -> None:
+        """As a boot of that version is."""
+        self.write("proc/cmdline", f"quiet skerry.image=skerry_{version} skerry.verity={ROOT_HASH},00,8 rw")
+        self.write("usr/lib/os-release", f'ID=skerry\nIMAGE_VERSION="{version}"\n')
 
     def write(self, path: str, content: str | bytes) -> Path:
         target = self.root / path

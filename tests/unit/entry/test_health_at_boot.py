@@ -72,7 +72,7 @@ class World:
 
     def boot(self, boot_id: str, version: str = "2") -> None:
         self.fake.write("proc/sys/kernel/random/boot_id", f"{boot_id}\n")
-        self.fake.write("usr/lib/os-release", f"IMAGE_VERSION={version}\n")
+        self.fake.boots(version)
 
     def uncounted(self) -> None:
         """The boot loader counts no tries of the entry that it started."""

@@ -37,12 +37,13 @@ class Boot:
 
 def read_boot(root: Path = Path("/")) -> Boot:
     """The boot that is running."""
-    release = _pairs(_read(root / "etc/os-release") or _read(root / "usr/lib/os-release"))
+    release = _pairs(_read(root / "usr/lib/os-release") or _read(root / "etc/os-release"))
     words = _read(root / "proc/cmdline")
     image, root_hash = _IMAGE.search(words), _ROOT_HASH.search(words)
     return Boot(
         id=_read(root / "proc/sys/kernel/random/boot_id").strip(),
-        version=release.get("IMAGE_VERSION", ""),
+        # What was booted, as updates name it; a container has only what its tree says.
+        version=version_of(image[1]) if image else release.get("IMAGE_VERSION", ""),
         label=image[1] if image else "",
         root_hash=root_hash[1] if root_hash else "",
         counted=_efi_text(root / COUNT_PATH).replace("\\", "/").rpartition("/")[2],

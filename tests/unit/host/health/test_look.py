@@ -25,7 +25,7 @@ QUICK = HealthSettings(deadline_s=0, script_timeout_s=20)
 def staged(tmp_path: Path) -> tuple[FakeMachine, Before]:
     """A machine of version 1 that was looked at, then booted as version 2."""
     fake = FakeMachine(tmp_path)
-    fake.write("usr/lib/os-release", "IMAGE_VERSION=1\n")
+    fake.boots("1")
     fake.units["web.service"] = block("web.service")
     fake.units["old.service"] = block("old.service", "failed", "failed")
     fake.script("required.d/db", "exit 1")
@@ -33,7 +33,7 @@ def staged(tmp_path: Path) -> tuple[FakeMachine, Before]:
     Recorder(fake.machine()).before()
     known = Records(fake.machine().directory).before()
     assert known is not None
-    fake.write("usr/lib/os-release", "IMAGE_VERSION=2\n")
+    fake.boots("2")
     return fake, known
 
 
@@ -74,7 +74,7 @@ def test_a_check_of_ones_own_that_was_well_must_be_well(tmp_path: Path) -> None:
 def test_a_machine_is_not_compared_with_itself_under_the_same_version(tmp_path: Path) -> None:
     """As when it went back: what was kept then is of this very version, and older than its last boots."""
     fake, known = staged(tmp_path)
-    fake.write("usr/lib/os-release", "IMAGE_VERSION=1\n")
+    fake.boots("1")
     del fake.units["web.service"]
     assert "units" not in verdict(fake, known).failed
 

@@ -1,7 +1,7 @@
 """Step `packages`: the recipe's Debian packages and what they depend on, installed into a tar.
 
     packages.tar    the tree as the packages leave it
-    packages.json   [{"name", "version", "architecture"}] sorted by name: the inventory
+    packages.json   [{"name", "version", "architecture", "size"}] sorted by name: the inventory; bytes
 
 The result stands for what the mirror had when it was made; `as_of` is that time, `--refresh` makes it anew.
 """
@@ -69,7 +69,7 @@ def _on_their_lines(recipe: Recipe, error: mmdebstrap.UnknownPackageError) -> Pr
     return recipe.refuse_all(f"{recipe.suite} has no package", keys, error.names, near)
 
 
-def _inventory(archive: Path) -> list[dict[str, str]]:
+def _inventory(archive: Path) -> list[dict[str, str | int]]:
     with tarfile.open(archive) as tar:
         try:
             status = tar.extractfile(STATUS)
@@ -78,10 +78,12 @@ def _inventory(archive: Path) -> list[dict[str, str]]:
         if status is None:
             raise ComposeError(f"{archive} holds no dpkg status")
         text = status.read().decode()
-    found = []
+    found: list[dict[str, str | int]] = []
     for stanza in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
         if fields.get("Status") == "install ok installed":
             keys = ("Package", "Version", "Architecture")
-            found.append({key.lower().replace("package", "name"): fields[key] for key in keys})
-    return sorted(found, key=lambda package: package["name"])
+            size = int(fields.get("Installed-Size", 0)) * 1024  # in KiB: deb-control(5)
+            named = {key.lower().replace("package", "name"): fields[key] for key in keys}
+            found.append({**named, "size": size})
+    return sorted(found, key=lambda package: str(package["name"]))

@@ -118,6 +118,7 @@ Package: zlib1g
 Status: install ok installed
 Architecture: amd64
 Version: 1:1.3
+Installed-Size: 179
 
 Package: gone
 Status: deinstall ok config-files
@@ -152,8 +153,8 @@ def test_inventory_is_what_is_installed_by_name(tmp_path: Path, monkeypatch: pyt
     archive = archive_of(tmp_path, **{"var/lib/dpkg/status": STATUS})
     fake.install(tmp_path, monkeypatch, does=f"cp {archive} $archive")
     assert json.loads((make(tmp_path) / "packages.json").read_text()) == [
-        {"name": "adduser", "version": "3.1", "architecture": "all"},
-        {"name": "zlib1g", "version": "1:1.3", "architecture": "amd64"},
+        {"name": "adduser", "version": "3.1", "architecture": "all", "size": 0},
+        {"name": "zlib1g", "version": "1:1.3", "architecture": "amd64", "size": 179 * 1024},
     ]
 
 

@@ -1,0 +1,220 @@
+"""A release repository for labs: signed with keys of the lab's own, with a good update and bad ones.
+
+    CACHE/lab/releases/keys/          made once, protected by no secret; they are worth nothing elsewhere
+    CACHE/lab/releases/begun/         the repository as it was made with them, before any release
+    CACHE/lab/releases/repository/    what `serve` serves
+    CACHE/lab/releases/images/        the images; what they are made of is shared with all other builds
+
+    stable         BEFORE, from the suite's release pocket alone, and then the shipped image's version
+    panics         the kernel finds no init, and panics
+    skerryd-fails  skerryd ends with an error
+    health-hangs   a required health check of its own never ends
+    unit-breaks    a program that units of this host may run is gone
+
+The bad ones are the shipped image with one thing changed, and have later versions than it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skerry.image.compose import recipe
+from skerry.image.compose.build import DEFAULT_RECIPE, Image, Store, build
+from skerry.image.compose.released import release_of
+from skerry.image.release import changes, manifest, roles
+from skerry.image.release.keys import Keyring
+from skerry.image.release.publisher import carry_out
+from skerry.image.release.repository import Repository
+from skerry.kit.clock import SystemClock
+from skerry.kit.files import write_atomic
+from skerry.kit.paths import cache_dir
+from skerry.kit.progress import Reporter, silent
+from skerry_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from skerry_lab.state import LabState
+
+BEFORE = "2026.10.0"
+STABLE = "stable"
+KEPT_S = 60 * 86400.0  # signatures of channels hold 90 days
+LEVEL = 3  # zstd's: quick, for what is fetched over loopback
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2
+SHARED = ("steps", "partial")
+HANG = "#!/bin/sh\nexec sleep infinity\n"
+FAILS = "[Service]\nExecStart=\nExecStart=/bin/false\n"
+PROGRAM = "usr/bin/getopt"  # nothing of the host's own runs it
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A bad release: what it has in its tree, with the modes, and what else its recipe says."""
+
+    channel: str
+    number: int
+    files: Mapping[str, tuple[str, int]] | None = None
+    says: str = ""
+
+    def version(self, shipped: str) -> str:
+        """Later than the shipped image's."""
+        year, month, _ = shipped.split(".")
+        return f"{year}.{month}.{100 + self.number}"
+
+
+VARIANTS = (
+    Variant("panics", 1, says='[kernel]\ncommand_line = ["rdinit=/the-lab-has-none"]\n'),
+    Variant("skerryd-fails", 2, {"usr/lib/systemd/system/skerryd.service.d/99-lab.conf": (FAILS, 0o644)}),
+    Variant("health-hangs", 3, {"etc/skerry/health.d/required.d/99-lab": (HANG, 0o755)}),
+    Variant("unit-breaks", 4, says=f'[tree]\nremove = ["{PROGRAM}"]\n'),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabReleases:
+    """What was published: where, the image that everything starts from, and versions by what they are."""
+
+    directory: Path
+    store: Store
+    before: Image
+    after: Image
+    bad: Mapping[str, str]
+
+    @property
+    def disk(self) -> Path:
+        return self.store.path(self.before.label, "disk.raw")
+
+    @property
+    def repository(self) -> Path:
+        return self.directory / "repository"
+
+    @property
+    def images(self) -> list[Image]:
+        return self.store.list()
+
+
+def make_releases(*, bad: tuple[str, ...] = (), report: Reporter = silent) -> LabReleases:
+    """Build and publish BEFORE, the shipped image, and the bad ones of these channels.
+
+    What did not change since the last time is not made again; the timestamp is always fresh.
+    """
+    directory = cache_dir() / "lab" / "releases"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in SHARED:
+            (directory.parents[1] / name).mkdir(exist_ok=True)
+            if not (directory / name).is_symlink():
+                (directory / name).symlink_to(directory.parents[1] / name)
+        desk = _Desk(directory, report)
+        shipped = recipe.load(DEFAULT_RECIPE).version
+        before = desk.image(BEFORE, '[packages]\npockets = ["release"]\n')
+        after = desk.image(shipped, "")
+        chosen = [variant for variant in VARIANTS if variant.channel in bad]
+        made = [(one.channel, desk.image(one.version(shipped), one.says, one.files)) for one in chosen]
+        desk.publish([(STABLE, before), (STABLE, after), *made])
+    versions = {channel: image.version for channel, image in made}
+    return LabReleases(directory, Store(directory), before, after, versions)
+
+
+def serve(state: LabState, releases: LabReleases) -> int:
+    """Serve the repository on this machine's loopback for as long as the lab lives; the port."""
+    log = state.directory / "releases.log"
+    argv = [sys.executable, "-m", "skerry_lab.serve_releases", str(releases.repository)]
+    process = state.spawn(argv, what="releases", log=log, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.alive():
+        first, newline, _ = log.read_text().partition("\n")
+        if newline and first.isdecimal():
+            return int(first)
+        time.sleep(0.05)
+    raise LabError(f"the release server did not start: {log.read_text()[-500:]}")
+
+
+class _Desk:
+    """Builds and publishes in one directory."""
+
+    def __init__(self, directory: Path, report: Reporter) -> None:
+        self._directory = directory
+        self._report = report
+        self._clock = SystemClock()
+        self._keys = Keyring(directory / "keys", lambda _: "lab", rounds=1000)
+        self._repository = Repository(directory / "repository")
+        self._begun = directory / "begun"
+        age = self._clock.now() - self._begun.stat().st_mtime if self._begun.exists() else KEPT_S
+        if age >= KEPT_S:
+            self._begin()
+
+    def image(self, version: str, says: str, files: Mapping[str, tuple[str, int]] | None = None) -> Image:
+        """The shipped image with the lab's root of trust, and what else a recipe says."""
+        folder = self._directory / "recipes" / version
+        own = folder / "files"
+        own.mkdir(parents=True, exist_ok=True)
+        for path, (content, mode) in (files or {}).items():
+            (own / path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(own / path, content, mode=mode)
+        lines = [
+            "format = 1",
+            f'base = "{os.path.relpath(DEFAULT_RECIPE, folder)}"',
+            f'version = "{version}"',
+            says,
+            f'[update]\nroot = "{os.path.relpath(self._directory / "keys" / "root.json", folder)}"',
+        ]
+        if files:
+            lines.append('[tree]\nfiles = ["files"]')
+        write_atomic(folder / "recipe.toml", "\n".join(lines) + "\n")
+        return build(folder / "recipe.toml", cache=self._directory, report=self._report)
+
+    def publish(self, wanted: Sequence[tuple[str, Image]]) -> None:
+        """Have channels offer these images; where one was offered with other content, all begin anew."""
+        store = Store(self._directory)
+        state = self._repository.read()
+        made = [
+            (channel, release_of(
+                image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
+                extensions=(), level=LEVEL, store=store, report=self._report,
+            ))
+            for channel, image in wanted
+        ]  # fmt: skip
+        if not all(self._known(channel, one.manifest) in (None, one.manifest.parts) for channel, one in made):
+            self._again()
+        for channel, one in made:
+            one.store(self._repository)
+            if self._known(channel, one.manifest) is None:
+                state, now = self._repository.read(), self._clock.now()
+                disks = self._repository.disks(state, channel)
+                change = changes.publish(state, channel, one.manifest, None, now, disks)
+                carry_out(self._repository, change, self._keys, now)
+        carry_out(self._repository, changes.Change("fresh"), self._keys, self._clock.now())
+
+    def _known(self, channel: str, told: manifest.Manifest) -> tuple[manifest.Part, ...] | None:
+        state = self._repository.read()
+        if told.version not in {entry.version for entry in state.document(channel).releases}:
+            return None
+        return self._repository.manifest(state, channel, told.version).parts
+
+    def _again(self) -> None:
+        """The repository as it was begun; blobs stay."""
+        for name in ("metadata", "targets"):
+            shutil.rmtree(self._repository.directory / name, ignore_errors=True)
+            shutil.copytree(self._begun / name, self._repository.directory / name)
+
+    def _begin(self) -> None:
+        """Keys and a repository; those that there were are too old, or not whole."""
+        for left in (self._begun, self._keys.directory, self._repository.directory):
+            shutil.rmtree(left, ignore_errors=True)
+        channels = (STABLE, *(variant.channel for variant in VARIANTS))
+        names = {role: [role] for role in (*roles.TOP_LEVEL, *channels)}
+        names[roles.ROOT] = [f"root-{number + 1}" for number in range(ROOT_KEYS)]
+        keys = {role: [self._keys.make(name) for name in named] for role, named in names.items()}
+        thresholds = {role: ROOT_THRESHOLD if role == roles.ROOT else 1 for role in names}
+        now = self._clock.now()
+        carry_out(self._repository, changes.create(keys, thresholds, channels, now, {}), self._keys, now)
+        shutil.copytree(self._repository.directory, self._begun)

@@ -69,7 +69,10 @@ def measure(before: Side, after: Side, directory: Path) -> dict[str, dict[str, C
                 if way == "patch" and not parts[name].patches:
                     continue  # none was smaller than the whole
                 made = partial(ours.apply, parts[name], way, before, after)
-                found[f"skerry, {way}"] = carried_out(made, served, f"{name}: skerry, {way}")
+                try:
+                    found[f"skerry, {way}"] = carried_out(made, served, f"{name}: skerry, {way}")
+                except ours.NotTakenError as chosen:
+                    print(chosen)
             where = directory / name
             where.mkdir(exist_ok=True)
             for what, maker in others.items():

@@ -23,6 +23,10 @@ PROGRAM = Path(__file__).resolve().parents[1] / "programs" / "update_part.py"
 FILES = {"root": "root.erofs", "uki": "skerry.efi"}
 
 
+class NotTakenError(Exception):
+    """The host chose another way."""
+
+
 def publish(old: Side, new: Side, directory: Path) -> dict[str, Part]:
     """The parts of the new image, with their blobs where a server of `directory` has them."""
     raw = (
@@ -41,7 +45,7 @@ def publish(old: Side, new: Side, directory: Path) -> dict[str, Part]:
 
 
 def apply(part: Part, way: str, old: Side, new: Side, served: Served, scratch: Path) -> Cost:
-    """Make a part by "patch", "blocks" or "full". Raises RuntimeError where it was made otherwise."""
+    """Make a part by "patch", "blocks" or "full". Raises NotTakenError where another way was less."""
     file = FILES[part.name]
     base = Base(
         old.version, old.path(file), old.path(file).stat().st_size, sha256_of(old.path(file)),
@@ -60,7 +64,7 @@ def apply(part: Part, way: str, old: Side, new: Side, served: Served, scratch: P
     script = f'exec "$0" "$1" "$2" >{said}'
     used = cost(["sh", "-c", script, sys.executable, PROGRAM, scratch / "job.json"])
     if (how := said.read_text().strip()) != way:
-        raise RuntimeError(f"the {part.name} was to be made by {way}, and was by {how}")
+        raise NotTakenError(f"{part.name} by {way} would be more than by {how}")
     same(scratch / "new", new.path(file))
     if tree is not None:
         same(tree, new.path("root.verity"))

@@ -19,7 +19,7 @@ version = "{version}"
 [packages]
 pockets = ["release"]
 """
-BEFORE_VERSION = "2026.10.0"
+BEFORE_VERSION = "2026.9.0"  # no version of the lab's, whose image it would replace
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,12 @@ def section() -> str:
     return f"""
 set -e
 image=skerry_{NEW}
-busybox() {{ command "$@"; }}
+busybox() {{
+    case $1 in
+    mount | umount) ;; # this machine's /dev must never stand in a tree that is going to be removed
+    *) command "$@" ;;
+    esac
+}}
 die() {{ echo "died: $*"; exit 1; }}
 {text[begin:end].replace("/sysroot", '"$PWD"')}
 """

@@ -8,6 +8,7 @@ a /tree in memory, no network. Everything ends with the program; nothing is ever
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,25 @@ class Sandbox:
 
 
 def clear(directory: Path) -> None:
-    """Remove a directory if it is there, with what programs inside made as owners that are not us."""
+    """Remove a directory if it is there, with what programs inside made as owners that are not us.
+
+    Raises ComposeError where something is mounted in it: that would be emptied too, and may be /dev.
+    """
+    mounted = mounts_below(directory.resolve(), Path("/proc/self/mountinfo").read_bytes())
+    if mounted:
+        raise ComposeError(
+            f"{directory} is not removed: {mounted[0]} is mounted", hint=f"umount {' '.join(mounted)}"
+        )
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
         run([*identity_prefix(), "rm", "-rf", "--", str(directory)])
+
+
+def mounts_below(directory: Path, mountinfo: bytes) -> list[str]:
+    """What is mounted on or below a directory, see proc_pid_mountinfo(5): field 5, blanks in octal."""
+    fields = (line.split()[4] for line in mountinfo.splitlines())
+    plain = (re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field) for field in fields)
+    return [point for point in map(os.fsdecode, plain) if Path(point).is_relative_to(directory)]
 
 
 def identity_prefix(user: int | None = None) -> list[str]:

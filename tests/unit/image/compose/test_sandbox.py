@@ -11,7 +11,7 @@ import pytest
 
 from skerry.image.compose import inside
 from skerry.image.compose.errors import ComposeError
-from skerry.image.compose.sandbox import identity_prefix
+from skerry.image.compose.sandbox import clear, identity_prefix, mounts_below
 
 INSIDE = sorted(Path(inside.__file__).parent.glob("*.py"))
 
@@ -48,3 +48,26 @@ def test_what_runs_inside_imports_the_standard_library_and_itself_only(module: P
             roots.add(node.module or "")
     foreign = {name for name in roots if name.split(".")[0] not in sys.stdlib_module_names}
     assert {name for name in foreign if not name.startswith(inside.__name__)} == set()
+
+
+def test_what_is_mounted_in_a_directory_is_found() -> None:
+    text = (
+        b"36 35 98:0 / /tmp/a rw - ext4 x rw\n"
+        b"37 35 0:5 / /tmp/a/b\\040c/dev rw shared:1 - devtmpfs x rw\n"
+        b"38 35 0:5 / /tmp/ab rw - tmpfs x rw\n"
+    )
+    assert mounts_below(Path("/tmp/a"), text) == ["/tmp/a", "/tmp/a/b c/dev"]
+    assert mounts_below(Path("/tmp/a/b"), text) == []
+
+
+def test_a_directory_in_which_something_is_mounted_is_not_cleared() -> None:
+    with pytest.raises(ComposeError, match=r"is not removed: .* is mounted"):
+        clear(Path("/proc"))
+    assert Path("/proc/self").exists()
+
+
+def test_a_directory_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    clear(tmp_path / "a")
+    clear(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,6 @@ leaves everything up to the last flush, and of what came since any part: whole w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import enum
 import os
 import random
@@ -22,6 +21,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skerry_lab import holes
 from skerry_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ VERSION = 1
 SUPER = struct.Struct("<QQQI")
 ENTRY = struct.Struct("<QQQQ")
 SECTOR_BYTES = 512
-COPY_BYTES = 1 << 20
-KEEP_SIZE, PUNCH_HOLE = 1, 2  # fallocate(2)
 
 
 class Flag(enum.IntFlag):
@@ -155,47 +153,46 @@ class Replay:
         undo: list[tuple[Write, list[tuple[int, bytes]]]] = []
         try:
             for write in writes:
-                undo.append((write, list(_data(self._disk.fileno(), write.start, write.end))))
+                disk = self._disk.fileno()
+                kept = [
+                    (at, os.pread(disk, length, at))
+                    for at, length in holes.data(disk, write.start, write.end)
+                ]
+                undo.append((write, kept))
                 self._apply(write)
             yield
         finally:
             for write, kept in reversed(undo):
-                _clear(self._disk.fileno(), write.start, write.length)
+                holes.clear(self._disk.fileno(), write.start, write.length)
                 for start, data in kept:
                     os.pwrite(self._disk.fileno(), data, start)
                 self._touched(write.start, write.end)
 
+    @contextlib.contextmanager
+    def damaged(self, places: Sequence[tuple[int, bytes]]) -> Iterator[None]:
+        """The disk with other bytes at some places, put right in the end."""
+        disk = self._disk.fileno()
+        kept = [(start, os.pread(disk, len(data), start)) for start, data in places]
+        try:
+            self._put(places)
+            yield
+        finally:
+            self._put(kept)
+
+    def _put(self, places: Sequence[tuple[int, bytes]]) -> None:
+        for start, data in places:
+            os.pwrite(self._disk.fileno(), data, start)
+            self._touched(start, start + len(data))
+
     def _apply(self, write: Write) -> None:
         if write.data_at is None:
-            _clear(self._disk.fileno(), write.start, write.length)
+            holes.clear(self._disk.fileno(), write.start, write.length)
         else:
-            for done in range(0, write.length, COPY_BYTES):
-                length = min(COPY_BYTES, write.length - done)
+            for done in range(0, write.length, holes.COPY_BYTES):
+                length = min(holes.COPY_BYTES, write.length - done)
                 data = os.pread(self._log.fileno(), length, write.data_at + done)
                 os.pwrite(self._disk.fileno(), data, write.start + done)
         self._touched(write.start, write.end)
-
-
-def _clear(file: int, start: int, length: int) -> None:
-    """Make a hole, which reads as zeros, in a file of that size or larger."""
-    if length:
-        libc = ctypes.CDLL(None, use_errno=True)
-        arguments = (file, KEEP_SIZE | PUNCH_HOLE, ctypes.c_long(start), ctypes.c_long(length))
-        if libc.fallocate(*arguments) != 0:
-            raise OSError(ctypes.get_errno(), "fallocate")
-
-
-def _data(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """What a file holds between two places, without its holes."""
-    while start < end:
-        try:
-            start = os.lseek(file, start, os.SEEK_DATA)
-        except OSError:  # nothing but a hole from here on
-            return
-        until = min(os.lseek(file, start, os.SEEK_HOLE), end)
-        if start < until:
-            yield start, os.pread(file, until - start, start)
-        start = until
 
 
 def _entries(file: int, size: int, sector: int) -> Iterator[tuple[Flag, Write]]:

@@ -7,11 +7,11 @@ e2fsck did before the next look. So a look costs some 20 ms, not a copy of the p
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 from typing import TYPE_CHECKING
 
 from skerry.kit.run import run
+from skerry_lab import holes
 from skerry_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MENDED = 1  # e2fsck(8): errors were found, all of them corrected
 BLOCK_BYTES = 4096
-COPY_BYTES = 1 << 20
 
 
 class Ext4Error(LabError):
@@ -70,12 +69,8 @@ class Ext4Copy:
     def _follow(self) -> None:
         with self._disk.open("rb") as source, self._copy.open("r+b") as target:
             for start, end in _joined(self._changed):
-                at = start
-                while at < end:
-                    block = os.pread(source.fileno(), min(COPY_BYTES, end - at), at)
-                    if os.pread(target.fileno(), len(block), at - self._start) != block:
-                        os.pwrite(target.fileno(), block, at - self._start)
-                    at += len(block)
+                holes.clear(target.fileno(), start - self._start, end - start)
+                holes.copy(source.fileno(), target.fileno(), start, end, to=start - self._start)
         self._changed = []
 
 

@@ -72,10 +72,18 @@ class Fat:
         left = entry.size
         for first, count in self._runs(entry.cluster, -(-left // self.cluster_bytes)):
             length = min(left, count * self.cluster_bytes)
-            yield os.pread(self._disk, length, self._data_at + (first - 2) * self.cluster_bytes)
+            yield os.pread(self._disk, length, self._at(first))
             left -= length
         if left:
             raise FatError(f"{entry.name} should have {entry.size} bytes and its chain lacks {left}")
+
+    def place(self, entry: Entry) -> int:
+        """Where on the disk a file begins, in bytes."""
+        return self._at(entry.cluster)
+
+    def _at(self, cluster: int) -> int:
+        place: int = self._data_at + (cluster - 2) * self.cluster_bytes
+        return place
 
     def _folder(self, cluster: int) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -85,7 +93,7 @@ class Fat:
 
     def _entries(self, cluster: int) -> Iterator[Entry]:
         data = b"".join(
-            os.pread(self._disk, count * self.cluster_bytes, self._data_at + (first - 2) * self.cluster_bytes)
+            os.pread(self._disk, count * self.cluster_bytes, self._at(first))
             for first, count in self._runs(cluster, len(self._next))
         )
         long: dict[int, str] = {}

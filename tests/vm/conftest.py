@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from node_watch import keep, watch
-from skerry_lab.node import NodeSpec
+from node_watch import FAILED, keep, watch
+from skerry_lab import updates
+from skerry_lab.node import NodeImage, NodeSpec
 from skerry_lab.qemu import QemuNode
+from skerry_lab.repository import VARIANTS, make_releases, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
     from skerry_lab.journal import Allowed
     from skerry_lab.lab import Lab
-    from skerry_lab.node import Node, NodeImage
+    from skerry_lab.node import Node
+    from skerry_lab.repository import LabReleases
 
 GOLDEN = "golden"
 BOOT_TIMEOUT_S = 300
@@ -60,6 +63,39 @@ def machine(golden: QemuNode) -> QemuNode:
     """That machine, as it was right after its first boot."""
     golden.restore(GOLDEN)
     return golden
+
+
+@pytest.fixture(scope="session")
+def releases(make_machine: Callable[[NodeSpec], QemuNode]) -> LabReleases:
+    """The lab's own releases, all of the bad ones too."""
+    return make_releases(bad=tuple(variant.channel for variant in VARIANTS))
+
+
+@pytest.fixture(scope="session")
+def updated(lab: Lab, releases: LabReleases, logs_directory: Path) -> Iterator[QemuNode]:
+    """A machine that booted the version before, and may be updated; kept as a snapshot."""
+    port = serve(lab.state, releases)
+    spec = NodeSpec("updated", updates.settings(port), disk="4G")
+    made = lab.add(spec, "qemu", NodeImage(releases.disk, None))
+    assert isinstance(made, QemuNode)
+    made.start()
+    try:
+        made.wait_ready(timeout_s=BOOT_TIMEOUT_S)
+    except Exception:
+        keep("vm/updated", made, logs_directory)
+        raise
+    made.snapshot(GOLDEN)
+    yield made
+    made.kill_power()
+
+
+@pytest.fixture(autouse=True)
+def kept_logs(request: pytest.FixtureRequest, logs_directory: Path) -> Iterator[None]:
+    """Of a test with `updated` that failed, keep the console and the journal."""
+    yield
+    if "updated" in request.fixturenames and request.node.stash.get(FAILED, False):
+        node: Node = request.getfixturevalue("updated")
+        keep(request.node.nodeid, node, logs_directory)
 
 
 @pytest.fixture(autouse=True)

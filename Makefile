@@ -17,21 +17,29 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo image test check bench clean lock lint check-packages demo-packages test-packages bench-packages
+.PHONY: help demo demo-update image test campaign check bench clean lock lint check-packages demo-packages test-packages bench-packages
 
 help: ## Show this.
 	@echo "Skerry: a small, immutable Debian host for containers. Start with: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-packages $(STAMP) ## Compose the image, boot it in a virtual machine, run containers on it.
 	@$(BIN)/skerry demo
+
+demo-update: demo-packages $(STAMP) ## Show an update of a machine, and the way back from one that fails.
+	@$(BIN)/skerry demo update
 
 image: demo-packages $(STAMP) ## Compose the image of the operating system; what did not change is reused.
 	@$(BIN)/skerry image build $(RECIPE)
 
 test: test-packages lint image ## Check and test everything, up to virtual machines that boot the image.
 	@$(BIN)/python -m pytest -o timeout=600 $(TESTS)
+
+campaign: test-packages image ## Cut the power of an upgrade at some 20,000 moments; figures go to build/campaign.json.
+	@SKERRY_CUTS=$(or $(CUTS),20000) SKERRY_CUT_BOOTS=12 SKERRY_CAMPAIGN_TIMEOUT_S=14400 \
+	    $(BIN)/python -m pytest tests/campaign
+	@cat build/campaign.json
 
 check: lint ## Check style, types, and that imports point down, in seconds.
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py

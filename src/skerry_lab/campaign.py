@@ -1,9 +1,9 @@
 """The power-cut campaign: an upgrade is recorded, and the power fails at every flush of it, and between.
 
 Each disk that a cut would leave is judged without starting it (diskcheck.py), and the next run of the
-update is carried out on one of each kind (offline.py). A cut is bad if the machine would not come up by itself in the
-old version or the new, with the old /etc whole and a journal that can be read, or if that next run does not
-get to the target.
+update is carried out on one of each kind (offline.py). A cut is bad if the machine would not come up by
+itself in the old version or the new, with the old /etc whole and a journal that can be read, or if that
+next run does not get to the target.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """`skerry demo`: compose the system, boot it, run containers on it, fetch their page; leaves it running.
 
+`skerry demo update` is a story of its own, in demo_update.py.
+
 Every command that it runs on the machine is shown as one would type it there.
 """
 
@@ -17,7 +19,7 @@ import click
 from skerry.kit.progress import Phase, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from skerry.kit.progress import Reporter
     from skerry_lab.node import Node
@@ -32,17 +34,34 @@ RUNNING = re.compile(r"\sactive\s+running")
 FAILED = re.compile(r"\sfailed\s")
 
 
-@click.command()
-def demo() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def demo(context: click.Context) -> None:
     """Show the whole: compose the system, boot it, run containers, fetch their page.
 
     Takes some minutes the first time. The machine is left running, to look around.
     """
+    if context.invoked_subcommand is None:
+        _tell(_show)
+
+
+@demo.command()
+def update() -> None:
+    """Show an update, and the way back from one that fails.
+
+    Takes some minutes more the first time. The machine is left running, to look around.
+    """
+    from skerry.entry.cli import demo_update
+
+    _tell(demo_update.show)
+
+
+def _tell(story: Callable[[Reporter], None]) -> None:
     from skerry.entry.cli.output import progress
 
     started = time.monotonic()
     with progress() as report:
-        _show(report)
+        story(report)
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s.")
 
 
@@ -51,47 +70,48 @@ def _show(report: Reporter) -> None:
     from skerry_lab.lab import Lab
     from skerry_lab.node import NodeImage, NodeSpec
 
-    _heading("The system, composed from Debian packages")
+    heading("The system, composed from Debian packages")
     image = build(report=report)
     click.echo(
         f"Skerry {image.version}: Debian {image.suite}, {image.packages} packages, Linux {image.kernel}"
     )
-    _clear()
-    _heading("A machine, booted from it through UEFI, with this cloud-config")
+    clear(LAB)
+    heading("A machine, booted from it through UEFI, with this cloud-config")
     cloud_config = (EXAMPLES / "cloud-config.yaml").read_text()
-    click.echo(_indented(cloud_config))
+    click.echo(indented(cloud_config))
     lab = Lab.create(LAB, report=report)
     node = lab.add(
         NodeSpec(NODE, cloud_config=cloud_config),
         "qemu",
         NodeImage(disk=Store().path(image.label, "disk.raw"), tree=None),
     )
-    with _waiting(report, "boot"):
+    with waiting(report, "boot"):
         node.start()
         node.wait_ready(timeout_s=BOOT_TIMEOUT_S)
-    _on(node, "skerry host status")
-    _heading("The units of CoreOS's and fleet's own documentation, as they stand there")
+    on(node, "skerry host status")
+    heading("The units of CoreOS's and fleet's own documentation, as they stand there")
     for name in UNITS:
         node.put(f"/var/roothome/{name}", (EXAMPLES / name).read_text())
-    with _waiting(report, "units"):
-        _on(node, f"skerry unit start --no-block {' '.join(UNITS)}")
+    with waiting(report, "units"):
+        on(node, f"skerry unit start --no-block {' '.join(UNITS)}")
         _all_running(node)
-    _on(node, "skerry unit list")
-    _on(node, "docker ps --format 'table {{.Names}} {{.Image}} {{.Ports}}'")
-    _on(node, "etcdctl ls --recursive")
-    _heading("The page that the container serves")
+    on(node, "skerry unit list")
+    on(node, "docker ps --format 'table {{.Names}} {{.Image}} {{.Ports}}'")
+    on(node, "etcdctl ls --recursive")
+    heading("The page that the container serves")
     host, port = node.forward(8081)
     click.echo(f"$ curl http://{host}:{port}/")
-    click.echo(_indented(_fetch(f"http://{host}:{port}/")))
-    _farewell()
+    click.echo(indented(_fetch(f"http://{host}:{port}/")))
+    farewell(LAB, "skerry unit list`, `docker ps")
 
 
-def _clear() -> None:
+def clear(name: str) -> None:
+    """Remove what an earlier demo left."""
     from skerry_lab.errors import LabError
     from skerry_lab.lab import Lab
 
     try:
-        earlier = Lab.open(LAB)
+        earlier = Lab.open(name)
     except LabError:
         return
     earlier.down()
@@ -131,40 +151,43 @@ def _fetch(address: str) -> str:
             time.sleep(0.5)
 
 
-def _on(node: Node, command: str) -> None:
+def on(node: Node, command: str) -> None:
+    """Run a command on the machine, shown as one types it. Raises LabError where it fails."""
     from skerry_lab.errors import LabError
 
     click.echo(f"{NODE}# {command}")
     done = node.try_run(["sh", "-c", f"cd /root && {command}"], timeout_s=UNIT_TIMEOUT_S)
-    click.echo(_indented(done.text + done.error_text))
+    click.echo(indented(done.text + done.error_text))
     if done.status != 0:
         raise LabError(f"{command} failed with status {done.status} on {NODE}")
 
 
 @contextmanager
-def _waiting(report: Reporter, step: str) -> Iterator[None]:
+def waiting(report: Reporter, step: str) -> Iterator[None]:
+    """Show that something takes its time."""
     report(Progress(step, Phase.STARTED))
     yield
     report(Progress(step, Phase.DONE))
 
 
-def _heading(text: str) -> None:
+def heading(text: str) -> None:
     click.echo(f"\n=== {text}\n")
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.rstrip().splitlines())
 
 
-def _farewell() -> None:
+def farewell(name: str, tries: str) -> None:
+    """Say how to look around, and how to stop."""
     skerry = Path(sys.argv[0])
     if skerry.is_relative_to(Path.cwd()):
         skerry = skerry.relative_to(Path.cwd())
-    _heading("It is running. To look around, and to stop:")
+    heading("It is running. To look around, and to stop:")
     for command, what in (
-        (f"{skerry} lab ssh {NODE}", "a shell on the machine: try `skerry unit list`, `docker ps`"),
-        (f"{skerry} lab console {NODE}", "its console"),
-        (f"{skerry} lab logs {NODE}", "its journal"),
-        (f"{skerry} lab down --name {LAB}", "stop it, and remove all that the demo made"),
+        (f"{skerry} lab ssh {name}/{NODE}", f"a shell on the machine: try `{tries}`"),
+        (f"{skerry} lab console {name}/{NODE}", "its console"),
+        (f"{skerry} lab logs {name}/{NODE}", "its journal"),
+        (f"{skerry} lab down --name {name}", "stop it, and remove all that the demo made"),
     ):
         click.echo(f"    {command:<40} {what}")

@@ -49,7 +49,7 @@ class _Status(msgspec.Struct, frozen=True):
     update: UpdateSeen
 
 
-def settings(port: int, *, tries: int = 1, deadline: str = "60s", script_timeout: str = "20s") -> str:
+def settings(port: int, *, tries: int = 3, deadline: str = "60s", script_timeout: str = "20s") -> str:
     """A cloud-config that names the lab's repository, with a patience that fits tests."""
     return f"""#cloud-config
 skerry:

@@ -119,7 +119,7 @@ class Judged:
 
 
 def test_the_judge_sees_a_kernel_that_is_not_whole(judged: Judged) -> None:
-    verdict = judged.after(judged.kernel("+1.efi") + 4096, b"x" * 512)
+    verdict = judged.after(judged.kernel("+3.efi") + 4096, b"x" * 512)
     assert any("not whole" in problem for problem in verdict.problems)
 
 

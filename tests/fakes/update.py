@@ -7,6 +7,7 @@ disk. A slot that is being filled is left half filled.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import uuid
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,7 @@ def release(version: str, **changes: object) -> Manifest:
     root, uki = root_of(version), uki_of(version)
     parts = (
         Part("root", len(root), "1" * 64, NOTHING, NOTHING, NOTHING, verity=verity_of(version)[0]),
-        Part("uki", len(uki), "2" * 64, NOTHING, NOTHING, NOTHING),
+        Part("uki", len(uki), hashlib.sha256(uki).hexdigest(), NOTHING, NOTHING, NOTHING),
     )
     packages = (Package("podman", f"5.{version}", 1000), Package("bash", "5.2", 10))
     manifest = Manifest(NAME, version, "trixie", "amd64", "6.12", parts, packages=packages)

@@ -48,7 +48,7 @@ def test_it_is_staged_beside_what_runs(story: QemuNode, releases: LabReleases) -
     assert (now.step, now.target) == ("staged", releases.after.version)
     assert now.slot("B").version == releases.after.version
     assert updates.version(story) == BEFORE
-    assert f"skerry_{releases.after.version}+1.efi" in sh(story, "ls /efi/EFI/Linux")
+    assert f"skerry_{releases.after.version}+3.efi" in sh(story, "ls /efi/EFI/Linux")
     assert sh(story, "ls /var/lib/skerry/update/blobs 2>/dev/null || true") == ""
     story.snapshot(STAGED)
 

@@ -13,6 +13,7 @@ next run plans again from what is there. The caller holds the lock (lock.py).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from skerry.host.update import arrive as arriving
 from skerry.host.update import back, machine, obstacles
 from skerry.host.update import reboot as rebooting
 from skerry.host.update.around import EtcPreview, NoEtc
-from skerry.host.update.errors import ChannelError, DiskError, JournalError, RefusedError
+from skerry.host.update.errors import ChannelError, DiskError, JournalError, RefusedError, VerifyError
 from skerry.host.update.gate import Gate, LocalGate
 from skerry.host.update.journal import Event, State, Step
 from skerry.host.update.keep import Checked
@@ -171,6 +172,7 @@ class Engine:
             return rebooting.RebootPlan(False, machine.OTHER_ENTRY)
         plan = rebooting.plan(self.settings, now.now, asked=asked)
         if plan.now:
+            self._check_entry(now)
             permission = self.gate.acquire(f"update to {now.state.target}")
             if not permission.granted:
                 plan = rebooting.RebootPlan(False, permission.why)
@@ -252,6 +254,28 @@ class Engine:
             self.say(f"what older versions left cannot be removed: {error}")
 
     # What stands behind them.
+
+    def _check_entry(self, now: Situation) -> None:
+        """A kernel that rotted on the ESP would stop the machine: the loader tries no other after it."""
+        version, entry = now.state.target or "", now.entry(now.state.target or "")
+        manifest = self.keep.manifest(version)
+        if now.state.step not in machine.COMMITTED or entry is None or manifest is None:
+            return
+        try:
+            with self.disk.entry_path(entry).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            found = str(error)
+        if found == manifest.part("uki").sha256:
+            return
+        said = f"{entry.file} on the ESP is not what was written there"
+        self.disk.remove_entries(entry.label)
+        self.etc.unstage(version)
+        self._write(machine.refuse(now.state, said, now.now))
+        self.journal.note(Event(now.now, "failed", version, self.machine.running, said))
+        raise VerifyError(
+            said, hint="`skerry host upgrade` brings it once more; if that happens twice, replace the disk"
+        )
 
     def _ask(self, now: Situation, wish: Wish) -> tuple[Offer, Source, str]:
         name = wish.channel or self.settings.channel

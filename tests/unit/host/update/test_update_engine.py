@@ -286,6 +286,18 @@ class TestStrategies:
         assert host.around.reboots
         assert host.state.step is Step.REBOOTING
 
+    def test_a_kernel_that_rotted_since_is_not_booted(self, host: FakeHost) -> None:
+        host.engine().stage()
+        (entry,) = (one for one in host.disk.entries() if one.label.endswith(NEW))
+        host.disk.entry_path(entry).write_bytes(b"rotten")
+        with pytest.raises(VerifyError, match="not what was written"):
+            host.engine().reboot(asked=True)
+        assert not host.around.reboots
+        assert host.state.step is Step.REFUSED
+        assert [one.label for one in host.disk.entries()] == [f"skerry_{OLD}"]
+        assert host.engine().stage().target == NEW
+        assert host.engine().reboot(asked=True).now
+
     def test_a_window_that_is_closed_is_waited_for(self, host: FakeHost) -> None:
         # The fake's clock begins at 22:13:20 UTC on a Tuesday.
         host.settings = replace(

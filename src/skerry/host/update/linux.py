@@ -108,8 +108,7 @@ class LinuxDisk:
     def commit_entry(self, label: str, tries: int) -> None:
         directory = self.esp / ENTRIES
         with _translated("the ESP"):
-            (directory / f"{label}{NEW}").rename(directory / Entry(label, tries).file)
-            self._sync()
+            self._rename(directory / f"{label}{NEW}", directory / Entry(label, tries).file)
 
     def remove_entries(self, label: str) -> None:
         for entry in self.entries():
@@ -127,7 +126,7 @@ class LinuxDisk:
         with _translated("the ESP"):
             for entry in mine:
                 if entry != wanted:
-                    self.entry_path(entry).rename(self.entry_path(wanted))
+                    self._rename(self.entry_path(entry), self.entry_path(wanted))
             self._sync()
 
     def strays(self) -> tuple[str, ...]:
@@ -164,6 +163,15 @@ class LinuxDisk:
                 return sorted(path.name for path in (self.esp / ENTRIES).iterdir())
             except FileNotFoundError:
                 return []
+
+    def _rename(self, old: Path, new: Path) -> None:
+        """Rename on FAT, durably. Linux makes the new name with no content at first and tells it where the
+        content is when the file is written out (vfat_rename), so that comes before the folder. A name
+        without content is passed over by systemd-boot, as it is no program."""
+        old.rename(new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        self._sync()
 
     def _sync(self) -> None:
         if (self.esp / ENTRIES).is_dir():

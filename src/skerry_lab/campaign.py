@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from skerry.host.update.errors import JournalError
 from skerry.host.update.journal import Step, decode
@@ -32,6 +32,7 @@ from skerry_lab.repository import BEFORE, LabReleases, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from skerry_lab.lab import Lab
 
@@ -116,6 +117,15 @@ class Campaign:
             sum(len(epoch.writes) for epoch in self._replay.epochs),
             sum(w.length for epoch in self._replay.epochs for w in epoch.writes if w.data_at is not None),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._replay.close()
+        self._checker.close()
 
     @property
     def epochs(self) -> Sequence[Epoch]:

@@ -56,9 +56,12 @@ class Ext4Copy:
         self._undo.unlink(missing_ok=True)
         # More than the boot does (-p alone): nothing may be left over for a later, forced check either.
         done = run(["e2fsck", "-fp", "-z", str(self._undo), str(self._copy)], timeout_s=120, check=False)
+        if done.status > MENDED:
+            # It may have left half a record of what it did: all is copied anew.
+            self._undo.unlink(missing_ok=True)
+            self.touched(self._start, self._start + self._size)
+            raise Ext4Error(f"e2fsck ended with {done.status}: {done.text.strip()[-500:]}")
         try:
-            if done.status > MENDED:
-                raise Ext4Error(f"e2fsck ended with {done.status}: {done.text.strip()[-500:]}")
             yield self._copy
         finally:
             if self._undo.exists():

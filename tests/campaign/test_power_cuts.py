@@ -38,8 +38,8 @@ MIB = 1 << 20
 
 
 def test_every_cut_leaves_a_machine_that_comes_up(recording: Recording, scratch: Path) -> None:
-    campaign = Campaign(recording, scratch)
-    figures = campaign.run(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
+    with Campaign(recording, scratch) as campaign:
+        figures = campaign.run(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
     told = {
         "cuts": dict(figures.cuts), "versions": dict(figures.versions), "steps": dict(figures.steps),
         "epochs": figures.epochs, "writes": figures.writes, "written_bytes": figures.written_bytes,
@@ -56,9 +56,6 @@ def test_every_cut_leaves_a_machine_that_comes_up(recording: Recording, scratch:
 
 
 def test_some_are_booted_for_real(recording: Recording, lab: Lab, scratch: Path) -> None:
-    campaign = Campaign(recording, scratch)
-    every = list(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
-    chosen = [every[len(every) * (number + 1) // (BOOTS + 1)] for number in range(BOOTS)]
     booted: list[str | None] = []
 
     def boot(_: Cut, verdict: Verdict) -> None:
@@ -74,27 +71,30 @@ def test_some_are_booted_for_real(recording: Recording, lab: Lab, scratch: Path)
         finally:
             node.kill_power()
 
-    assert campaign.run(chosen, each=boot).bad == []
+    with Campaign(recording, scratch) as campaign:
+        every = list(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
+        chosen = [every[len(every) * (number + 1) // (BOOTS + 1)] for number in range(BOOTS)]
+        assert campaign.run(chosen, each=boot).bad == []
     assert len(booted) == BOOTS
 
 
 @pytest.fixture(scope="module")
 def judged(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
     """A disk in the state between the commit and the bless: two kernels, two slots."""
-    campaign = Campaign(recording, tmp_path_factory.mktemp("judged"))
     found: list[int] = []
 
     def look(cut: Cut, verdict: Verdict) -> None:
         if len(verdict.menu) == 2 and not found:
             found.append(cut.epoch)
 
-    flushed = [Cut(number, "flushed") for number in range(len(campaign.epochs))]
-    campaign.run(flushed, each=look)
-    again = Campaign(recording, tmp_path_factory.mktemp("judged"))
-    again.run([Cut(found[0], "flushed")])
-    yield Judged(again)
-    shutil.rmtree(campaign.disk.parent)
-    shutil.rmtree(again.disk.parent)
+    first, second = (tmp_path_factory.mktemp("judged") for _ in range(2))
+    with Campaign(recording, first) as campaign:
+        campaign.run([Cut(number, "flushed") for number in range(len(campaign.epochs))], each=look)
+    shutil.rmtree(first)
+    with Campaign(recording, second) as campaign:
+        campaign.run([Cut(found[0], "flushed")])
+        yield Judged(campaign)
+    shutil.rmtree(second)
 
 
 class Judged:

@@ -189,10 +189,13 @@ class Campaign:
                 return None
             engine.stage()
             slot = host.disk.slots()[1]
-            names = {entry.file for entry in host.disk.entries()}
-            if slot.label != target.label or not any(name.startswith(target.label) for name in names):
-                return f"the next run left slot B as {slot.label}, and the entries {names}"
-            if _root_hash(slot.root, host.disk.esp, target.label) != target.root_hash:
+            mine = [entry for entry in host.disk.entries() if entry.label == target.label]
+            if slot.label != target.label or len(mine) != 1:
+                return f"the next run left slot B as {slot.label}, and of it the entries {mine}"
+            uki = host.disk.entry_path(mine[0]).read_bytes()
+            if uki != releases.store.path(target.label, "skerry.efi").read_bytes():
+                return f"the next run left another kernel as {mine[0].file}"
+            if _root_hash(slot.root, uki) != target.root_hash:
                 return "the next run left a slot B that does not verify"
         except SkerryError as error:
             return f"the next run fails: {error.message}"
@@ -219,10 +222,9 @@ def _whole(recording: Recording) -> set[str]:
     return whole
 
 
-def _root_hash(root: Path, esp: Path, label: str) -> str:
+def _root_hash(root: Path, uki: bytes) -> str:
     """What a slot's data come to, with the salt and the size that its kernel names."""
-    (uki,) = (esp / "EFI" / "Linux").glob(f"{label}*.efi")
-    seal = read_seal(uki.read_bytes())
+    seal = read_seal(uki)
     hasher = Hasher(bytes.fromhex(seal.salt))
     left = seal.blocks * 4096
     with root.open("rb") as file:

@@ -223,7 +223,10 @@ class QemuNode(Node):
             disk += ",discard=unmap,file.driver=qcow2,file.discard=unmap"
             disk += f",file.file.driver=file,file.file.filename={own}/disk.qcow2"
         argv += ["-drive", disk]
-        argv += ["-device", "virtio-blk-pci,drive=disk,bootindex=0", "-device", "virtio-rng-pci"]
+        # Of merged requests with as many pieces as there may be, the recorder's, with one more, would fail.
+        merging = "off" if record is not None else "on"
+        argv += ["-device", f"virtio-blk-pci,drive=disk,bootindex=0,request-merging={merging}"]
+        argv += ["-device", "virtio-rng-pci"]
         argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,id=nic0,netdev=net0,romfile="]
         argv += ["-device", "i6300esb", "-action", "watchdog=reset", "-boot", "menu=off"]
         argv += [

@@ -75,7 +75,8 @@ class LinuxDisk:
                     os.close(device)
 
     def entries(self) -> tuple[Entry, ...]:
-        return tuple(entry for name in self._names() if (entry := parse(name)) is not None)
+        named = (parse(name) for name in self._names() if not self._is_hollow(name))
+        return tuple(entry for entry in named if entry is not None)
 
     def entry_path(self, entry: Entry) -> Path:
         return self.esp / ENTRIES / entry.file
@@ -130,14 +131,19 @@ class LinuxDisk:
             self._sync()
 
     def strays(self) -> tuple[str, ...]:
-        return tuple(name for name in self._names() if name.endswith(NEW))
+        names = self._names()
+        return tuple(
+            name
+            for name in names
+            if name.endswith(NEW) or (parse(name) is not None and self._is_hollow(name))
+        )
 
     def sweep(self) -> None:
         labels = {entry.label for entry in self.entries()}
         for name in self.strays():
             # A rename that a power cut halved on FAT leaves both names on one file: to remove the one would
             # take the other's content. It is no harm where it is.
-            if name.removesuffix(NEW) not in labels:
+            if not name.endswith(NEW) or name.removesuffix(NEW) not in labels:
                 with _translated("the ESP"):
                     (self.esp / ENTRIES / name).unlink()
         with _translated("the ESP"):
@@ -163,6 +169,11 @@ class LinuxDisk:
                 return sorted(path.name for path in (self.esp / ENTRIES).iterdir())
             except FileNotFoundError:
                 return []
+
+    def _is_hollow(self, name: str) -> bool:
+        """Whether a name has no content: what a power cut leaves of a rename, see `_rename`."""
+        with _translated("the ESP"):
+            return (self.esp / ENTRIES / name).stat().st_size == 0
 
     def _rename(self, old: Path, new: Path) -> None:
         """Rename on FAT, durably. Linux makes the new name with no content at first and tells it where the

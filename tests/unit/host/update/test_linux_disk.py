@@ -73,6 +73,19 @@ def test_a_name_that_a_halved_rename_left_is_not_removed(tmp_path: Path) -> None
     assert disk.strays() == ("skerry_2.efi.new",)
 
 
+def test_a_name_without_content_is_no_entry_and_is_swept(tmp_path: Path) -> None:
+    disk = LinuxDisk(tmp_path / "d", {}, tmp_path)
+    folder = tmp_path / "EFI/Linux"
+    folder.mkdir(parents=True)
+    (folder / "skerry_1.efi").write_bytes(b"kernel 1")
+    (folder / "skerry_2.efi.new").write_bytes(b"kernel 2")
+    (folder / "skerry_2+3.efi").touch()
+    assert [entry.file for entry in disk.entries()] == ["skerry_1.efi"]
+    assert set(disk.strays()) == {"skerry_2.efi.new", "skerry_2+3.efi"}
+    disk.sweep()
+    assert [path.name for path in folder.iterdir()] == ["skerry_1.efi"]
+
+
 def test_an_esp_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     disk = LinuxDisk(tmp_path / "d", {}, tmp_path / "nothing")
     with pytest.raises(DiskError, match="the ESP failed: No such file"):

@@ -10,7 +10,7 @@ from skerry_lab import gpt, updates
 from skerry_lab.errors import NodeError
 from skerry_lab.qmp import converse
 from skerry_lab.repository import BEFORE
-from update_story import GOLDEN, STAGED, failed_units, host, reboot_to, settled, sh, stage
+from update_story import GOLDEN, STAGED, host, reboot_to, settled, sh, stage
 
 if TYPE_CHECKING:
     from skerry_lab.qemu import QemuNode

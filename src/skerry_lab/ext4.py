@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from skerry.kit.run import Completed
+
+UNREADABLE = 8  # e2fsck(8): it could not do its work
 MENDED = 1  # e2fsck(8): errors were found, all of them corrected
 BLOCK_BYTES = 4096
 
@@ -55,11 +58,15 @@ class Ext4Copy:
         self._follow()
         self._undo.unlink(missing_ok=True)
         # More than the boot does (-p alone): nothing may be left over for a later, forced check either.
-        done = run(["e2fsck", "-fp", "-z", str(self._undo), str(self._copy)], timeout_s=120, check=False)
+        done = self._check("-z", str(self._undo))
         if done.status > MENDED:
             # It may have left half a record of what it did: all is copied anew.
             self._undo.unlink(missing_ok=True)
             self.touched(self._start, self._start + self._size)
+        if done.status >= UNREADABLE:  # as in os/initrd/init
+            self._check("-b", "32768", "-B", "4096")
+            done = self._check()
+        if done.status > MENDED:
             raise Ext4Error(f"e2fsck ended with {done.status}: {done.text.strip()[-500:]}")
         try:
             yield self._copy
@@ -68,6 +75,9 @@ class Ext4Copy:
                 run(["e2undo", "-f", str(self._undo), str(self._copy)], timeout_s=120)
             # It does not record the mark of a file system in use, which is in the first block.
             self.touched(self._start, self._start + BLOCK_BYTES)
+
+    def _check(self, *options: str) -> Completed:
+        return run(["e2fsck", "-fp", *options, str(self._copy)], timeout_s=120, check=False)
 
     def _follow(self) -> None:
         with self._disk.open("rb") as source, self._copy.open("r+b") as target:

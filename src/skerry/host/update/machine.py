@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROBATION_S = 3600.0
 NO_REPORT = "did not report: panic, hang or power loss"
 BY_HAND = "rolled back by hand"
+ENTRY_LOST = "its boot entry was lost: the power failed while it was renamed"
 OTHER_ENTRY = "the machine was rebooted, and another entry was chosen"
 
 RESTING = frozenset({Step.IDLE, Step.BLESSED, Step.ROLLED_BACK, Step.REFUSED})
@@ -141,7 +142,11 @@ def booted(
         return state if state.step in COMMITTED or state.boot_id == boot_id else _wait_again(state, now)
     if state.step is Step.REBOOTING and state.boot_id == boot_id:
         return state
-    why = state.failure or evidence or NO_REPORT
+    told = state.failure or evidence
+    if tried is Tried.ABSENT and told is None:
+        # Counted out, it would still be there. FAT may lose a name that is being changed, as by a bless.
+        return _changed(state, step=Step.REFUSED, running=running, since=now, reason=ENTRY_LOST)
+    why = told or NO_REPORT
     return _changed(
         state, step=Step.ROLLED_BACK, running=running, since=now, reason=why, boot_id=boot_id, failure=None,
         refused={**_without(state, running), state.target: Refusal(why, now)},

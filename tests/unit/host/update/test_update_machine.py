@@ -73,7 +73,8 @@ BOOTS = [
     (Step.REBOOTING, NEW, Tried.GOOD, True, Step.BLESSED),
     (Step.REBOOTING, OLD, Tried.OUT, True, Step.ROLLED_BACK),
     (Step.REBOOTING, OLD, Tried.BEGUN, True, Step.ROLLED_BACK),
-    (Step.REBOOTING, OLD, Tried.ABSENT, True, Step.ROLLED_BACK),
+    (Step.REBOOTING, OLD, Tried.ABSENT, True, Step.REFUSED),  # lost, not failed: it may come again
+    (Step.TRYING, OLD, Tried.ABSENT, True, Step.REFUSED),
     (Step.REBOOTING, OLD, Tried.NOT_YET, True, Step.WAITING),
     (Step.REBOOTING, OLD, Tried.NOT_YET, False, Step.REBOOTING),
     (Step.STAGED, NEW, Tried.BEGUN, True, Step.TRYING),  # somebody rebooted

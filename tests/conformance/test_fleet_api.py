@@ -8,7 +8,7 @@ import pytest
 
 from fakes.asgi import Api, Reply
 from skerry.entry.rest.pages import encode_token
-from skerry.fleet.agent.record import DesiredState
+from skerry.fleet.state.unit import DesiredState
 
 OPTIONS = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep 100"}]
 OTHER = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep 200"}]

@@ -15,7 +15,7 @@ from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.machine import Node
-from skerry.fleet.agent.record import DesiredState, UnitReport, report_key
+from skerry.fleet.state.unit import DesiredState, UnitReport, report_key
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
 

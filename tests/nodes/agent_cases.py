@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from skerry.fleet.agent.agent import Agent
-from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord, UnitReport, report_key, unit_key
+from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord, UnitReport, report_key, unit_key
 from skerry.fleet.store.interface import Delete, Put, Store
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.host.units.journal import read_journal

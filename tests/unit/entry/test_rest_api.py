@@ -14,7 +14,7 @@ from fakes.asgi import Api, Reply, ask
 from fakes.daemon import MACHINE
 from skerry.entry.rest.app import create_app
 from skerry.entry.rest.host import Host
-from skerry.fleet.agent.record import unit_key
+from skerry.fleet.state.unit import unit_key
 from skerry.fleet.store.interface import Put
 
 OFFER = {"name": "a.service", "text": "# mine\n[Unit]\nDescription=An A\n[Service]\nExecStart=/bin/sleep 1\n"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skerry.entry.rest.companions import companions_to_load
-from skerry.fleet.agent.record import DesiredState, UnitRecord
+from skerry.fleet.state.unit import DesiredState, UnitRecord
 
 APP = "[Container]\nImage=x\nVolume=data.volume:/data\nPod=web.pod\nVolume=gone.volume:/gone\n"
 STORED = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.snapshot import Snapshot, Stored
 from skerry.entry.rest.verbs import Offer, Order, Verb, make_record, plan
-from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord
+from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
 
 TEXT = "[Service]\nExecStart=/bin/sleep 1\n"
 OTHER = "[Service]\nExecStart=/bin/sleep 2\n"

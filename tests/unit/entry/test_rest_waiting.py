@@ -9,7 +9,7 @@ import pytest
 from fakes.asgi import Api
 from skerry.entry.rest.verbs import Offer, Verb, make_record
 from skerry.entry.rest.waiting import Outcome, judge, outcomes
-from skerry.fleet.agent.record import DesiredState, UnitReport, unit_key
+from skerry.fleet.state.unit import DesiredState, UnitReport, unit_key
 from skerry.fleet.store.interface import Put
 
 RECORD = make_record("a.service", Offer("a.service", "[Service]\nExecStart=/bin/true\n"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skerry.fleet.agent.record import DesiredState, UnitRecord
+from skerry.fleet.state.unit import DesiredState, UnitRecord
 from skerry.host.units.errors import UnitError
 from skerry.host.units.name import parse_name
 from skerry.host.units.quadlet import companions_of

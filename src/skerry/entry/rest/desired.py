@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.snapshot import Snapshot, stored_unit, take_snapshot
 from skerry.entry.rest.verbs import Offer, Order, Plan, plan
-from skerry.fleet.agent.record import UnitRecord, unit_key
+from skerry.fleet.state.unit import UnitRecord, unit_key
 from skerry.fleet.store.interface import Compare, Delete, Field, Put, Relation, absent
 from skerry.host.units.check import check_files, refuse
 from skerry.host.units.errors import UnitNameError

@@ -20,7 +20,7 @@ from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.snapshot import UnitView, stored_report, unit_of_key, view
 from skerry.entry.rest.streaming import Stream
-from skerry.fleet.agent.record import RecordError
+from skerry.fleet.state.document import RecordError
 from skerry.fleet.store.errors import CompactedError
 
 if TYPE_CHECKING:

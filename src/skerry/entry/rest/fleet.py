@@ -27,7 +27,7 @@ from skerry.entry.rest.machine import Machine, Node, change_metadata, machine
 from skerry.entry.rest.pages import DEFAULT_LIMIT, cut, decode_page
 from skerry.entry.rest.snapshot import asked
 from skerry.entry.rest.verbs import Offer, make_record, replace_content
-from skerry.fleet.agent.record import DesiredState, UnitRecord, UnitReport
+from skerry.fleet.state.unit import DesiredState, UnitRecord, UnitReport
 from skerry.host.units.check import refuse
 from skerry.host.units.errors import UnitFileError, UnitNameError
 from skerry.host.units.name import parse_name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skerry.fleet.agent.record import DesiredState
+from skerry.fleet.state.unit import DesiredState
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.fleet.agent.record import (
+from skerry.fleet.state.document import RecordError
+from skerry.fleet.state.unit import (
     REPORTS_PREFIX,
     UNITS_PREFIX,
     DesiredState,
-    RecordError,
     UnitRecord,
     UnitReport,
     report_key,

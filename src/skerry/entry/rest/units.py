@@ -33,7 +33,7 @@ from skerry.entry.rest.snapshot import UnitView, stored_report, view
 from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.verbs import Offer, Order
 from skerry.entry.rest.waiting import Outcome, outcomes
-from skerry.fleet.agent.record import Attachment
+from skerry.fleet.state.unit import Attachment
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.journal import MOST_LINES, Line
 from skerry.host.units.name import parse_name

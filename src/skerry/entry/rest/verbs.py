@@ -19,7 +19,7 @@ import msgspec
 
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.companions import companions_named, companions_to_load
-from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord
+from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import UnitName, parse_name
 from skerry.host.units.template import lookup_order

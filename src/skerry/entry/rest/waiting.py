@@ -15,12 +15,12 @@ import msgspec
 
 from skerry.entry.rest.snapshot import Snapshot, stored_report, take_snapshot
 from skerry.entry.rest.verbs import Verb
-from skerry.fleet.agent.record import DesiredState, UnitReport, report_key
+from skerry.fleet.state.unit import DesiredState, UnitReport, report_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from skerry.fleet.agent.record import UnitRecord
+    from skerry.fleet.state.unit import UnitRecord
     from skerry.fleet.store.interface import Store
 
 SETTLE_S = 1.5

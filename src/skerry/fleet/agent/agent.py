@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from skerry.fleet.agent.carry_out import CarryOut, Reloads
 from skerry.fleet.agent.observe import Desired
 from skerry.fleet.agent.plan import Verb, current_state, plan_unit
-from skerry.fleet.agent.record import UnitReport
 from skerry.fleet.agent.report import Reporter, Unknown
+from skerry.fleet.state.unit import UnitReport
 from skerry.host.units.errors import UnitError
 from skerry.host.units.placed import Marker, PlacedUnits, Stage
 from skerry.kit.reconcile import reconcile

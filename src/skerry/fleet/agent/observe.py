@@ -11,7 +11,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from skerry.fleet.agent.plan import Wanted, wanted_of
-from skerry.fleet.agent.record import UNITS_PREFIX, RecordError, UnitRecord
+from skerry.fleet.state.document import RecordError
+from skerry.fleet.state.unit import UNITS_PREFIX, UnitRecord
 from skerry.fleet.store.errors import CompactedError, StoreError
 from skerry.fleet.store.interface import EventKind
 from skerry.host.units.errors import UnitError

@@ -21,7 +21,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skerry.fleet.agent.record import DesiredState, UnitRecord
+from skerry.fleet.state.unit import DesiredState, UnitRecord
 from skerry.host.units.name import parse_name
 from skerry.host.units.place import Placement, placement
 from skerry.host.units.placed import Marker, Stage

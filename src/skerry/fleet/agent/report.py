@@ -12,7 +12,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING
 
-from skerry.fleet.agent.record import REPORTS_PREFIX, UnitReport, report_key
+from skerry.fleet.state.unit import REPORTS_PREFIX, UnitReport, report_key
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.interface import Delete, Operation, Put
 

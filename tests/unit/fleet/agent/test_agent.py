@@ -13,7 +13,7 @@ import pytest
 from fakes.clock import FakeClock, settle
 from fakes.service_manager import FakeServices, refusing
 from skerry.fleet.agent.agent import EVERY_S, Agent
-from skerry.fleet.agent.record import DesiredState, UnitRecord, UnitReport, report_key, unit_key
+from skerry.fleet.state.unit import DesiredState, UnitRecord, UnitReport, report_key, unit_key
 from skerry.fleet.store.interface import Delete, Put
 from skerry.fleet.store.memory import MemoryStore
 from skerry.host.units.unit_file import parse_unit, unit_hash

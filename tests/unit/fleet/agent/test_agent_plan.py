@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fakes.service_manager import FakeServices
 from skerry.fleet.agent.carry_out import CarryOut, Reloads
 from skerry.fleet.agent.plan import Step, Verb, Wanted, current_state, plan, plan_unit, wanted_of
-from skerry.fleet.agent.record import Attachment, DesiredState, UnitRecord
+from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
 from skerry.host.units.placed import Marker, PlacedUnits, Stage
 from skerry.host.units.unit_file import parse_unit, unit_hash
 from skerry.kit.clock import SystemClock

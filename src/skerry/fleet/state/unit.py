@@ -1,28 +1,22 @@
 """A unit as the store holds it, and what a node reports of it.
 
-    /skerry/v1/units/<name>           UnitRecord: what is wanted
-    /skerry/v1/reports/<node>/<name>  UnitReport: what a node made of it
-
-Values are JSON. A document whose version is newer than ours is refused by name, never half read.
+/skerry/v1/units/<name>           UnitRecord: what is wanted
+/skerry/v1/reports/<node>/<name>  UnitReport: what a node made of it
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
-from typing import Self, TypeVar
+from typing import Self
 
 import msgspec
 
-from skerry.kit.errors import SkerryError
+from skerry.fleet.state.document import decode_document
 
 VERSION = 1
 UNITS_PREFIX = "/skerry/v1/units/"
 REPORTS_PREFIX = "/skerry/v1/reports/"
-
-
-class RecordError(SkerryError):
-    """A document in the store cannot be read by this version."""
 
 
 class DesiredState(enum.StrEnum):
@@ -78,7 +72,7 @@ class UnitRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def decode(cls, value: bytes) -> Self:
         """Raises RecordError."""
-        return _decode(value, cls)
+        return decode_document(value, cls, VERSION)
 
 
 class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,27 +104,7 @@ class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def decode(cls, value: bytes) -> Self:
         """Raises RecordError."""
-        return _decode(value, cls)
-
-
-class _Versioned(msgspec.Struct, frozen=True):
-    version: int
-
-
-_Document = TypeVar("_Document")
-
-
-def _decode(value: bytes, kind: type[_Document]) -> _Document:
-    try:
-        version = msgspec.json.decode(value, type=_Versioned).version
-        if version > VERSION:
-            raise RecordError(
-                f"{kind.__name__} has version {version}, this program reads up to {VERSION}",
-                hint="upgrade this machine",
-            )
-        return msgspec.json.decode(value, type=kind)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{kind.__name__} cannot be read: {error}") from error
+        return decode_document(value, cls, VERSION)
 
 
 def unit_key(name: str) -> str:

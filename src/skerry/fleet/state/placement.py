@@ -1,0 +1,45 @@
+"""Where a unit is to run, as the scheduler decided it.
+
+    /skerry/v1/placements/<node>/<unit>   PlacementRecord
+
+A unit that is not Global has one placement or none. Global units have none: every node whose labels match
+runs them by its own decision. Only the leader's scheduler writes here.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+
+from skerry.fleet.state.document import decode_document
+
+VERSION = 1
+PLACEMENTS_PREFIX = "/skerry/v1/placements/"
+
+
+class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`why` is the scheduler's sentence; `since` the time of the decision, in seconds since 1970."""
+
+    unit: str
+    node: str
+    why: str = ""
+    since: float = 0.0
+    version: int = VERSION
+
+    @property
+    def key(self) -> str:
+        return placement_key(self.node, self.unit)
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Raises RecordError."""
+        return decode_document(value, cls, VERSION)
+
+
+def placement_key(node: str, unit: str) -> str:
+    """Where the placement of a unit on a node is."""
+    return f"{PLACEMENTS_PREFIX}{node}/{unit}"

@@ -1,0 +1,1 @@
+"""The servers' half of a node: what it is to hold, as a stream."""

@@ -1,0 +1,1 @@
+"""Who is there: facts of machines, who leads, and who lives."""

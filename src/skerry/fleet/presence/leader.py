@@ -1,0 +1,285 @@
+"""Which server leads: the one whose key stands in the store.
+
+    /skerry/v1/leader   LeaderRecord, under a lease of the store
+
+Who leads writes only in transactions that compare `fence`: the key as this server created it. One that was
+deposed without knowing therefore changes nothing. `is_leader` is by this machine's own monotonic clock:
+it ends before the store can give the key to another, also where this process was stopped meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Protocol, Self
+
+import msgspec
+
+from skerry.fleet.state.document import RecordError, decode_document
+from skerry.fleet.store.errors import CompactedError, LeaseNotFoundError, StoreError
+from skerry.fleet.store.interface import Compare, Field, Get, Put, Relation, absent
+from skerry.kit.errors import SkerryError
+from skerry.kit.reconcile import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from skerry.fleet.store.interface import Store
+    from skerry.kit.clock import Clock
+
+VERSION = 1
+LEADER_KEY = "/skerry/v1/leader"
+LEASE_S = 10.0
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class NotLeadingError(SkerryError):
+    """This server does not lead; another may."""
+
+
+class LeaderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`url` is where the leader's API is, "" where it has none."""
+
+    node: str
+    url: str = ""
+    version: int = VERSION
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Raises RecordError."""
+        return decode_document(value, cls, VERSION)
+
+
+class Leading(Protocol):
+    """Who leads, as the parts that act for the leader see it."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this server leads now."""
+
+    @property
+    def fence(self) -> Compare:
+        """What every transaction of the leader compares. Raises NotLeadingError."""
+
+    @property
+    def leader(self) -> LeaderRecord | None:
+        """Who leads as far as is known."""
+
+    def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
+        """Who leads: now, then whenever it changes; this server's own record when it leads itself."""
+
+    async def run(self) -> None:
+        """Stand for election until cancelled."""
+
+
+class Leadership:
+    """Elections among several servers, by a lease of the store."""
+
+    def __init__(self, store: Store, node: str, url: str, clock: Clock, *, lease_s: float = LEASE_S) -> None:
+        self._store = store
+        self._record = LeaderRecord(node, url)
+        self._clock = clock
+        self._lease_s = lease_s
+        self._lease = 0
+        self._created = 0
+        self._until = 0.0
+        self._leader: LeaderRecord | None = None
+        self._changed = asyncio.Event()
+        self._again = asyncio.Event()
+
+    @property
+    def is_leader(self) -> bool:
+        return self._created > 0 and self._clock.monotonic() < self._until
+
+    @property
+    def fence(self) -> Compare:
+        if not self.is_leader:
+            raise NotLeadingError("this server does not lead the cluster")
+        return Compare(LEADER_KEY, Field.CREATE_REVISION, Relation.EQUAL, self._created)
+
+    @property
+    def leader(self) -> LeaderRecord | None:
+        return self._record if self.is_leader else self._leader
+
+    async def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
+        told = self.leader
+        yield told
+        while True:
+            changed = self._changed
+            now = self.leader
+            if now != told:
+                told = now
+                yield told
+                continue
+            await changed.wait()
+
+    async def run(self) -> None:
+        """Stand for election until cancelled; give the office up at the end."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(), name="who leads")
+                group.create_task(self._stand(), name="election")
+        finally:
+            await self.resign()
+
+    async def resign(self) -> None:
+        """Let another lead at once. No error where the store is away: the lease runs out."""
+        lease, self._lease = self._lease, 0
+        if self._created:
+            self._depose()
+        if lease:
+            with contextlib.suppress(StoreError):
+                await self._store.revoke(lease)
+
+    async def _stand(self) -> None:
+        while True:
+            self._again.clear()
+            try:
+                if self._created:
+                    await self._renew()
+                else:
+                    await self._try()
+            except StoreError as error:
+                log.warning("the election waits for the store: %s", error.message)
+                pause_s = RETRY_S
+            else:
+                pause_s = self._lease_s / 3
+            if self._created:
+                pause_s = min(pause_s, max(self._until - self._clock.monotonic(), 0))
+            await wait_for(self._again, pause_s, self._clock)
+            if self._created and not self.is_leader:
+                log.warning("this server leads no longer: the store was away for too long")
+                self._depose()
+
+    async def _try(self) -> None:
+        if self._lease == 0:
+            self._lease = (await self._store.grant(self._lease_s)).id
+        asked = self._clock.monotonic()
+        try:
+            # Before, not after: the key must not go before we believe that it does.
+            await self._store.keep_alive(self._lease)
+            put = Put(LEADER_KEY, self._record.encode(), self._lease)
+            result = await self._store.transact([absent(LEADER_KEY)], [put], [Get(LEADER_KEY)])
+        except LeaseNotFoundError:
+            self._lease = 0
+            self._again.set()
+            return
+        if result.succeeded:
+            self._created = result.revision
+            self._until = asked + self._lease_s
+            log.info("this server leads from now on")
+            self._tell()
+            return
+        standing = result.found[0][0] if result.found and result.found[0] else None
+        if standing is None:
+            self._again.set()
+            return
+        self._see(standing.value)
+        if self._leader is not None and self._leader.node == self._record.node and standing.lease:
+            # An earlier life of this server, which cannot give the office up any more.
+            with contextlib.suppress(LeaseNotFoundError):
+                await self._store.revoke(standing.lease)
+            self._again.set()
+
+    async def _renew(self) -> None:
+        asked = self._clock.monotonic()
+        try:
+            await self._store.keep_alive(self._lease)
+        except LeaseNotFoundError:
+            log.warning("this server leads no longer: its lease has ended")
+            self._lease = 0
+            self._depose()
+            self._again.set()
+        else:
+            self._until = asked + self._lease_s
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                listing = await self._store.list(LEADER_KEY)
+                self._see(listing.entries[0].value if listing.entries else None)
+                async with aclosing(self._store.watch(LEADER_KEY, listing.revision)) as batches:
+                    async for batch in batches:
+                        event = batch.events[-1]
+                        self._see(event.entry.value or None)
+                        if not event.entry.value:
+                            if self._created and event.entry.mod_revision > self._created:
+                                self._depose()
+                            self._again.set()
+            except CompactedError:
+                continue
+            except StoreError:
+                await self._clock.sleep(RETRY_S)
+            else:
+                return
+
+    def _see(self, value: bytes | None) -> None:
+        try:
+            self._leader = None if value is None else LeaderRecord.decode(value)
+        except RecordError as error:
+            log.warning("the leader's record cannot be read: %s", error.message)
+            self._leader = None
+        self._tell()
+
+    def _depose(self) -> None:
+        self._created = 0
+        self._until = 0.0
+        self._tell()
+
+    def _tell(self) -> None:
+        before, self._changed = self._changed, asyncio.Event()
+        before.set()
+
+
+class Alone:
+    """The one server of a single machine: leads always, by a key without a lease; nothing is renewed."""
+
+    def __init__(self, store: Store, node: str, clock: Clock) -> None:
+        self._store = store
+        self._record = LeaderRecord(node)
+        self._clock = clock
+        self._created = 0
+        self._ready = asyncio.Event()
+
+    @property
+    def is_leader(self) -> bool:
+        return self._created > 0
+
+    @property
+    def fence(self) -> Compare:
+        if not self._created:
+            raise NotLeadingError("this machine's store has not been read yet")
+        return Compare(LEADER_KEY, Field.CREATE_REVISION, Relation.EQUAL, self._created)
+
+    @property
+    def leader(self) -> LeaderRecord | None:
+        return self._record if self._created else None
+
+    async def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
+        if not self._created:
+            yield None
+            await self._ready.wait()
+        yield self._record
+        await asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Take the office, once, and keep it until cancelled."""
+        while not self._created:
+            try:
+                entry = await self._store.get(LEADER_KEY)
+                if entry is not None and entry.value == self._record.encode():
+                    self._created = entry.create_revision
+                    break
+                await self._store.transact([], [Put(LEADER_KEY, self._record.encode())])
+            except StoreError as error:
+                log.warning("the store is away: %s", error.message)
+                await self._clock.sleep(RETRY_S)
+        self._ready.set()
+        await asyncio.get_running_loop().create_future()

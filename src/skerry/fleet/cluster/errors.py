@@ -1,0 +1,22 @@
+"""What the care of the cluster may refuse.
+
+ClusterError
+├── MembershipError    cluster.json cannot be read
+└── EtcdError          etcd cannot be reached, did not come up, or refused
+"""
+
+from __future__ import annotations
+
+from skerry.kit.errors import SkerryError
+
+
+class ClusterError(SkerryError):
+    """Something of the cluster's own cannot be done."""
+
+
+class MembershipError(ClusterError):
+    """What this machine knows of its cluster cannot be read."""
+
+
+class EtcdError(ClusterError):
+    """A member of etcd, or the whole of it, does not do what it should."""

@@ -14,17 +14,11 @@ from typing import Self
 import msgspec
 
 from skerry.fleet.state.document import decode_document
+from skerry.fleet.trust.identity import Role as Role
 
 VERSION = 1
 NODES_PREFIX = "/skerry/v1/nodes/"
 PRESENCE_PREFIX = "/skerry/v1/presence/"
-
-
-class Role(enum.StrEnum):
-    """What a machine does: run units, or also hold the state and decide."""
-
-    AGENT = "agent"
-    SERVER = "server"
 
 
 class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

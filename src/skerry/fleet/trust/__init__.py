@@ -1,0 +1,1 @@
+"""Who is a machine of this cluster: authorities, certificates, their files and renewal; no store."""

@@ -8,17 +8,18 @@ each other are errors. [X-Skerry] is reserved for what fleet lacked and holds no
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skerry.host.units.glob import glob_matches
 from skerry.kit.errors import Problem, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from skerry.host.units.name import UnitName
+    from skerry.host.units.ports import HostPort
     from skerry.host.units.unit_file import Option, UnitFile
 
 FLEET = "X-Fleet"
@@ -58,7 +59,9 @@ class Requirements:
     """What [X-Fleet] asks for; empty tuples and None ask for nothing.
 
     `metadata` is a list of keys with the values allowed for each: or between values, and between keys.
-    `conflicts` and `replaces` are globs of unit names.
+    `conflicts` and `replaces` are globs of unit names. What follows `is_global` is [X-Skerry]'s: room that
+    is taken for the unit alone (0 asks for none), and wishes, which keep a unit from no machine: `prefer`
+    labels, the more of them the better, and `spread` the instances of a template over a label's values.
     """
 
     machine_id: str | None = None
@@ -67,6 +70,12 @@ class Requirements:
     conflicts: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     is_global: bool = False
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+    ports: tuple[HostPort, ...] = ()
+    prefer: tuple[tuple[str, str], ...] = ()
+    spread: tuple[str, ...] = ()
+    fence: bool = False
 
 
 def requirements(unit: UnitFile, name: UnitName) -> tuple[Requirements, tuple[Problem, ...]]:
@@ -99,7 +108,7 @@ def expand(text: str, name: UnitName) -> str:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether a glob of Conflicts= or Replaces= means this unit."""
-    return fnmatch.fnmatchcase(name, pattern)
+    return glob_matches(pattern, name)
 
 
 def _split(value: str) -> list[str]:

@@ -19,12 +19,17 @@ PLACEMENTS_PREFIX = "/skerry/v1/placements/"
 
 
 class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`why` is the scheduler's sentence; `since` the time of the decision, in seconds since 1970."""
+    """`why` is the scheduler's sentence; `since` the time of the decision, in seconds since 1970.
+
+    A `leaving` unit is no longer the node's to hold, but nobody else's yet: it is fenced, and the placement
+    stays until the node's report on the unit is gone or the node is lost.
+    """
 
     unit: str
     node: str
     why: str = ""
     since: float = 0.0
+    leaving: bool = False
     version: int = VERSION
 
     @property

@@ -1,8 +1,8 @@
-"""What a unit asks of the machines it may run on: its [X-Fleet] section, with fleet's meanings.
+"""What a unit asks of the machines it may run on: [X-Fleet] with fleet's meanings, and [X-Skerry].
 
 The specifiers %n %N %p %i are replaced in every value. A value in double quotes, `"a=b" "c=d"`, is
 several values. Unknown keys are warnings, as they were in fleet's client; combinations that contradict
-each other are errors. [X-Skerry] is reserved for what fleet lacked and holds no key yet.
+each other are errors. What [X-Skerry] holds stands in skerry_section.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skerry.host.units.glob import glob_matches
+from skerry.host.units.glob import compile_glob, glob_matches
+from skerry.host.units.skerry_section import KEYS as SKERRY_KEYS
+from skerry.host.units.skerry_section import SECTION as SKERRY
+from skerry.host.units.skerry_section import wishes
+from skerry.host.units.specifiers import expand
 from skerry.kit.errors import Problem, Severity
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from skerry.host.units.unit_file import Option, UnitFile
 
 FLEET = "X-Fleet"
-SKERRY = "X-Skerry"
 
 # What each recognised key means today; the aliases are those that fleet itself called deprecated.
 KEYS = {
@@ -51,6 +54,13 @@ _FORBIDDEN_PAIRS = (
     ("Global", "MachineOf"),
     ("Global", "Replaces"),
     ("Conflicts", "Replaces"),
+    ("MachineID", "Prefer"),
+    ("MachineID", "Spread"),
+    ("MachineOf", "Prefer"),
+    ("MachineOf", "Spread"),
+    ("Global", "Prefer"),
+    ("Global", "Spread"),
+    ("Global", "Fence"),
 )
 
 
@@ -87,6 +97,8 @@ def requirements(unit: UnitFile, name: UnitName) -> tuple[Requirements, tuple[Pr
             for value in _split(expand(option.joined, name)):
                 values.setdefault(KEYS[option.name], []).append((value, option))
     metadata = _metadata(unit, values.get("MachineMetadata", []), problems)
+    wishing, wished, wrong = wishes(unit, name)
+    problems.extend(wrong)
     wanted = Requirements(
         machine_id=_machine_id(values.get("MachineID", [])),
         machine_of=tuple(v for v, _ in values.get("MachineOf", []) if v),
@@ -94,16 +106,18 @@ def requirements(unit: UnitFile, name: UnitName) -> tuple[Requirements, tuple[Pr
         conflicts=tuple(word for v, _ in values.get("Conflicts", []) for word in v.split()),
         replaces=tuple(v for v, _ in values.get("Replaces", []) if v),
         is_global=_global(unit, values.get("Global", []), problems),
+        memory_bytes=wishing.memory_bytes,
+        cpu_millis=wishing.cpu_millis,
+        ports=wishing.ports,
+        prefer=wishing.prefer,
+        spread=wishing.spread,
+        fence=wishing.fence,
     )
     present = {key: found[0][1] for key, found in values.items() if key != "Global" or wanted.is_global}
+    present.update(wished)
+    _globs(unit, values, problems)
     _combinations(unit, wanted, present, problems)
     return wanted, tuple(problems)
-
-
-def expand(text: str, name: UnitName) -> str:
-    """Replace fleet's specifiers as plain strings: %n, %N, %p and %i, nothing else."""
-    table = {"%n": name.full, "%N": name.stem, "%p": name.prefix, "%i": name.instance or ""}
-    return re.sub(r"%[nNpi]", lambda found: table[found.group()], text)
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -149,6 +163,15 @@ def _global(unit: UnitFile, values: list[tuple[str, Option]], problems: list[Pro
     return value.lower() in _TRUE
 
 
+def _globs(unit: UnitFile, values: dict[str, list[tuple[str, Option]]], problems: list[Problem]) -> None:
+    for key in ("Conflicts", "Replaces"):
+        for value, option in values.get(key, []):
+            for glob in value.split() if key == "Conflicts" else [value]:
+                if compile_glob(glob) is None:
+                    message = f"{key}={glob} is no glob and matches no unit"
+                    problems.append(Problem(unit.file, option.line, message, severity=Severity.WARNING))
+
+
 def _combinations(
     unit: UnitFile, wanted: Requirements, present: dict[str, Option], problems: list[Problem]
 ) -> None:
@@ -164,16 +187,18 @@ def _combinations(
 
 
 def _unknown(unit: UnitFile) -> list[Problem]:
-    problems = []
-    for option in unit.options:
-        if option.section == FLEET and option.name not in KEYS:
-            near = near_name(option.name, list(KEYS))
-            message = f"{option.name}= in [{FLEET}] is not known and has no effect"
-            problems.append(Problem(unit.file, option.line, message, near, severity=Severity.WARNING))
-        if option.section == SKERRY:
-            message = f"[{SKERRY}] is reserved; {option.name}= has no effect in this version"
-            problems.append(Problem(unit.file, option.line, message, severity=Severity.WARNING))
-    return problems
+    known = {FLEET: tuple(KEYS), SKERRY: SKERRY_KEYS}
+    return [
+        Problem(
+            unit.file,
+            option.line,
+            f"{option.name}= in [{option.section}] is not known and has no effect",
+            near_name(option.name, known[option.section]),
+            severity=Severity.WARNING,
+        )
+        for option in unit.options
+        if option.section in known and option.name not in known[option.section]
+    ]
 
 
 def near_name(name: str, known: Sequence[str], show: Callable[[str], str] = lambda n: f"{n}=") -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skerry.host.units.name import parse_name
-from skerry.host.units.requirements import Requirements, expand, requirements
+from skerry.host.units.requirements import Requirements, requirements
+from skerry.host.units.specifiers import expand
 from skerry.host.units.unit_file import parse_unit
 from skerry.kit.errors import Problem, Severity
 
@@ -91,8 +92,10 @@ def test_a_misspelt_key_gets_a_hint() -> None:
     assert read("MachineMetadatas=a=b")[1][0].hint == "did you mean MachineMetadata=?"
 
 
-def test_x_skerry_is_reserved() -> None:
-    assert "reserved" in read("Replicas=2", section="X-Skerry")[1][0].message
+def test_a_glob_that_is_none_is_a_warning() -> None:
+    problems = read("Conflicts=a* b[")[1]
+    assert [(p.severity, p.line) for p in problems] == [(Severity.WARNING, 4)]
+    assert "Conflicts=b[ is no glob" in problems[0].message
 
 
 def test_specifiers() -> None:

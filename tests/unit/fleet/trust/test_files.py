@@ -1,0 +1,147 @@
+"""The files under pki/: for root alone, whole at every moment, renewed in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakes.clock import FakeClock
+from fakes.tls import AGENT, SERVER, credential, member
+from skerry.fleet.trust.certificates import (
+    DAY_S,
+    Authority,
+    make_request,
+    new_key,
+    read_certificate,
+    read_request,
+)
+from skerry.fleet.trust.errors import PkiError, TrustError
+from skerry.fleet.trust.files import Pki
+from skerry.fleet.trust.renewal import Renewal, due_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = FakeClock().now()
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.create("test", NOW)
+
+
+def test_only_their_owner_reads_keys(tmp_path: Path, authority: Authority) -> None:
+    pki = Pki(tmp_path / "pki")
+    before = os.umask(0)
+    try:
+        pki.write_authority(authority)
+        pki.write_store_authority(Authority.create("store", NOW))
+        pki.write_node(credential(authority, SERVER, NOW))
+        pki.write_store(credential(authority, SERVER, NOW))
+        pki.joining_key()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in pki.directory.iterdir()}
+    assert pki.directory.stat().st_mode & 0o777 == 0o700
+    assert {name for name, mode in modes.items() if mode != 0o600} == {"ca.crt", "store-ca.crt"}
+    assert not any("PRIVATE" in (pki.directory / name).read_text() for name in ("ca.crt", "store-ca.crt"))
+
+
+def test_what_is_written_is_read(tmp_path: Path, authority: Authority) -> None:
+    pki = Pki(tmp_path)
+    held = credential(authority, SERVER, NOW)
+    assert not pki.is_member
+    pki.write_authority(authority)
+    pki.write_node(held)
+    pki.write_store(held)
+    assert pki.is_member
+    assert (pki.read_node(), pki.read_store(), pki.read_ca()) == (held, held, authority.pem)
+    assert pki.authority().pin == authority.pin
+
+
+def test_a_join_is_tried_again_with_the_same_key(tmp_path: Path, authority: Authority) -> None:
+    pki = Pki(tmp_path)
+    key = pki.joining_key()
+    assert Pki(tmp_path).joining_key() == key
+    pki.write_node(credential(authority, AGENT, NOW))
+    assert not pki.joining.exists()
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "node.pem", "ca.key"])
+def test_a_damaged_file_is_named(tmp_path: Path, authority: Authority, name: str) -> None:
+    pki = Pki(tmp_path)
+    pki.write_authority(authority)
+    pki.write_node(credential(authority, AGENT, NOW))
+    (tmp_path / name).write_bytes(b"\xff half of it")
+    with pytest.raises(PkiError, match=name):
+        pki.authority(), pki.read_node(), pki.read_ca()
+
+
+class Signer:
+    """A server that signs, fails, or signs for somebody else."""
+
+    def __init__(self, authority: Authority, clock: FakeClock) -> None:
+        self.authority = authority
+        self.clock = clock
+        self.asked = 0
+        self.failing = False
+        self.answer = ""
+
+    async def __call__(self, request: str) -> str:
+        self.asked += 1
+        if self.failing:
+            raise TrustError("no server answers")
+        read = read_request(request)
+        return self.answer or self.authority.issue(read, read.identity, self.clock.now())
+
+
+async def _renewing(tmp_path: Path, authority: Authority) -> None:
+    clock = FakeClock()
+    signer = Signer(authority, clock)
+    pki = member(tmp_path, authority, credential(authority, AGENT, clock.now()))
+    first = pki.read_node()
+    renewed: list[float] = []
+    running = asyncio.create_task(Renewal(pki, clock, signer, lambda: renewed.append(clock.now())).run())
+    await clock.advance(20 * DAY_S - 3600)
+    assert signer.asked == 0
+    signer.failing = True
+    await clock.advance(3 * 3600)
+    assert pki.read_node() == first
+    assert 3 <= signer.asked <= 12
+    signer.failing = False
+    await clock.advance(3600)
+    second = pki.read_node()
+    assert (second.key_pem != first.key_pem, len(renewed)) == (True, 1)
+    asked = signer.asked
+    await clock.advance(19 * DAY_S)
+    assert signer.asked == asked
+    await clock.advance(2 * DAY_S)
+    assert (pki.read_node() != second, len(renewed)) == (True, 2)
+    running.cancel()
+
+
+def test_a_certificate_is_renewed_at_two_thirds(tmp_path: Path, authority: Authority) -> None:
+    asyncio.run(_renewing(tmp_path, authority))
+
+
+def test_due_at_two_thirds(authority: Authority) -> None:
+    facts = read_certificate(credential(authority, AGENT, NOW, lifetime_s=3 * DAY_S).certificate_pem)
+    assert due_at(facts) == NOW + 2 * DAY_S
+
+
+@pytest.mark.parametrize("wrong", ["authority", "node", "key"])
+def test_a_wrong_answer_is_not_kept(tmp_path: Path, authority: Authority, wrong: str) -> None:
+    clock = FakeClock(now=NOW + 25 * DAY_S)
+    signer = Signer(Authority.create("other", NOW) if wrong == "authority" else authority, clock)
+    if wrong == "node":
+        signer.answer = credential(authority, SERVER, clock.now()).certificate_pem
+    if wrong == "key":
+        signer.answer = authority.issue(read_request(make_request(new_key(), AGENT)), AGENT, clock.now())
+    pki = member(tmp_path, authority, credential(authority, AGENT, NOW))
+    first = pki.read_node()
+    with pytest.raises(TrustError):
+        asyncio.run(Renewal(pki, clock, signer).turn())
+    assert pki.read_node() == first

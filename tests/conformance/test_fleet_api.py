@@ -181,6 +181,7 @@ def test_shows_the_state_that_the_node_reports() -> None:
     async def go() -> tuple[Reply, Reply, Reply]:
         api = Api()
         await api.ask("PUT", "/v1-alpha/units/a.service", {"options": OPTIONS, "desiredState": "launched"})
+        await api.place("a.service")
         await api.report("a.service", DesiredState.LAUNCHED)
         other = await api.ask("GET", "/fleet/v1/state?unitName=b.service")
         return (

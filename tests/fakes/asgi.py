@@ -15,8 +15,10 @@ from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.machine import Node
+from skerry.fleet.state.node import Facts, Liveness, PresenceRecord, presence_key
+from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord, placement_key
 from skerry.fleet.state.unit import DesiredState, UnitReport, report_key
-from skerry.fleet.store.interface import Put
+from skerry.fleet.store.interface import Delete, Put
 from skerry.fleet.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -48,12 +50,18 @@ class Api:
     node = MACHINE
 
     def __init__(self, *, limit: int = 100, metadata: Mapping[str, str] | None = None) -> None:
-        self.store = MemoryStore(clock=FakeClock())
-        desired = Desired(self.store, self.node, check)
-        node = Node(self.node, metadata or {})
+        clock = FakeClock()
+        self.store = MemoryStore(clock=clock)
+        self.desired = Desired(self.store, Node(self.node, metadata or {}), check, clock)
         self.app = create_app(
-            Host(self.node, root=Path("/nonexistent")), Cluster(desired, node, journal, (), limit)
+            Host(self.node, root=Path("/nonexistent")), Cluster(self.desired, journal, (), limit)
         )
+        self._following: asyncio.Task[None] | None = None
+
+    def follow(self) -> None:
+        """Start the mirror; it ends with the test's event loop."""
+        if self._following is None:
+            self._following = asyncio.create_task(self.desired.mirror.run())
 
     async def ask(
         self, method: str, target: str, body: object = None, headers: Mapping[str, str] | None = None
@@ -62,6 +70,7 @@ class Api:
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         fields = {"content-type": "application/json"} if body is not None else {}
         fields |= {name.lower(): text for name, text in (headers or {}).items()}
+        self.follow()
         return await ask(self.app, method, target, raw, fields)
 
     async def report(
@@ -69,13 +78,29 @@ class Api:
         name: str,
         current: DesiredState,
         *,
+        node: str = MACHINE,
         active: str = "active",
         sub: str = "running",
         content: str = "h" * 40,
+        problem: str | None = None,
     ) -> None:
         """What an agent would report of a unit."""
-        report = UnitReport(name, self.node, content, current, name, "loaded", active, sub)
-        await self.store.transact([], [Put(report_key(self.node, name), report.encode())])
+        report = UnitReport(name, node, content, current, name, "loaded", active, sub, problem=problem)
+        await self.store.transact([], [Put(report_key(node, name), report.encode())])
+
+    async def place(self, name: str, node: str = MACHINE, *, why: str = "it has room") -> None:
+        """What the scheduler would decide of a unit."""
+        before = [e.key for e in (await self.store.list(PLACEMENTS_PREFIX)).entries]
+        gone = [
+            Delete(key) for key in before if key.endswith(f"/{name}") and key != placement_key(node, name)
+        ]
+        record = PlacementRecord(name, node, why)
+        await self.store.transact([], [*gone, Put(record.key, record.encode())])
+
+    async def hear(self, node: str, liveness: Liveness = Liveness.READY, **facts: object) -> None:
+        """What the leader would know of a machine."""
+        record = PresenceRecord(Facts(**facts), liveness, 1_700_000_000.0)  # type: ignore[arg-type]
+        await self.store.transact([], [Put(presence_key(node), record.encode())])
 
 
 async def ask(app: object, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:

@@ -21,7 +21,7 @@ def record(name: str, desired: DesiredState = INACTIVE, text: str = TEXT) -> Uni
 
 
 def snapshot(*records: UnitRecord, unreadable: tuple[str, ...] = ()) -> Snapshot:
-    return Snapshot(7, {r.name: Stored(r, 3) for r in records}, {}, dict.fromkeys(unreadable, "it is newer"))
+    return Snapshot(7, {r.name: Stored(r, 3) for r in records}, dict.fromkeys(unreadable, "it is newer"))
 
 
 @pytest.mark.parametrize(

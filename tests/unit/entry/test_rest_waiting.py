@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fakes.asgi import Api
 from skerry.entry.rest.verbs import Offer, Verb, make_record
-from skerry.entry.rest.waiting import Outcome, judge, outcomes
+from skerry.entry.rest.waiting import judge, outcomes
 from skerry.fleet.state.unit import DesiredState, UnitReport, unit_key
 from skerry.fleet.store.interface import Put
+
+if TYPE_CHECKING:
+    from skerry.entry.rest.views import Outcome
 
 RECORD = make_record("a.service", Offer("a.service", "[Service]\nExecStart=/bin/true\n"))
 INACTIVE, LOADED, LAUNCHED = DesiredState.INACTIVE, DesiredState.LOADED, DesiredState.LAUNCHED
@@ -30,7 +34,6 @@ def report(
 @pytest.mark.parametrize(
     ("verb", "seen", "done"),
     [
-        (Verb.START, None, None),
         (Verb.START, report(LOADED), None),
         (Verb.START, report(LAUNCHED, "activating", "start-pre"), None),
         (Verb.START, report(LAUNCHED, "active", "running"), True),
@@ -44,34 +47,32 @@ def report(
         (Verb.STOP, report(LOADED, "deactivating", "stop-sigterm"), None),
         (Verb.STOP, report(LOADED), True),
         (Verb.STOP, report(LOADED, "failed", "failed", "signal"), True),
-        (Verb.UNLOAD, None, True),
         (Verb.UNLOAD, report(LOADED), None),
-        (Verb.DESTROY, None, True),
         (Verb.DESTROY, report(LOADED), None),
-        (Verb.SUBMIT, None, True),
     ],
 )
-def test_judges_by_what_the_node_reports(verb: Verb, seen: UnitReport | None, done: bool | None) -> None:
-    assert judge(verb, RECORD, seen, fresh=True, settled=False).done is done
+def test_judges_by_what_the_node_reports(verb: Verb, seen: UnitReport, done: bool | None) -> None:
+    assert judge(verb, RECORD, seen, fresh=True, settled=False)[0] is done
 
 
 @pytest.mark.parametrize(("result", "done"), [("success", True), ("", True), ("exit-code", False)])
 def test_a_unit_that_ran_and_ended_is_believed_when_all_is_quiet(result: str, *, done: bool) -> None:
     ended = report(LAUNCHED, result=result)
-    assert judge(Verb.START, RECORD, ended, fresh=True, settled=False).done is None
-    assert judge(Verb.START, RECORD, ended, fresh=True, settled=True).done is done
+    assert judge(Verb.START, RECORD, ended, fresh=True, settled=False)[0] is None
+    assert judge(Verb.START, RECORD, ended, fresh=True, settled=True)[0] is done
 
 
 def test_a_problem_from_before_the_order_is_not_believed_yet() -> None:
-    assert judge(Verb.START, RECORD, report(INACTIVE, problem="old"), fresh=False, settled=False).done is None
+    assert judge(Verb.START, RECORD, report(INACTIVE, problem="old"), fresh=False, settled=False)[0] is None
 
 
 def test_tells_of_every_move_until_all_are_done() -> None:
     async def go() -> list[Outcome]:
         api = Api()
         await api.store.transact([], [Put(unit_key("a.service"), RECORD.encode())])
+        api.follow()
         revision = (await api.store.list("")).revision
-        steps = outcomes(api.store, api.node, Verb.UNLOAD, ["a.service"], revision)
+        steps = outcomes(api.desired, Verb.UNLOAD, ["a.service"], revision)
         return [outcome async for outcome in steps]
 
     assert [(o.name, o.done) for o in asyncio.run(go())] == [("a.service", True)]
@@ -82,8 +83,9 @@ def test_ends_when_the_last_unit_moves() -> None:
         api = Api()
         await api.store.transact([], [Put(unit_key("a.service"), RECORD.encode())])
         await api.report("a.service", LAUNCHED)
+        api.follow()
         told: list[bool | None] = []
-        async for outcome in outcomes(api.store, api.node, Verb.STOP, ["a.service"], 1):
+        async for outcome in outcomes(api.desired, Verb.STOP, ["a.service"], 1):
             told.append(outcome.done)
             if outcome.done is None:
                 await api.report("a.service", LOADED, active="inactive", sub="dead", content=RECORD.hash)

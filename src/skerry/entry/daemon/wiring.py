@@ -96,15 +96,18 @@ async def run(
     async with contextlib.AsyncExitStack() as stack:
         store, reason = await _open_store(paths.store, doors.clock)
         host = Host(node.id, lambda: reason, paths.root)
-        cluster = None
+        cluster, desired = None, None
         if store is not None:
             stack.push_async_callback(store.close)
-            desired = Desired(store, node.id, _minding_the_host(doors.check, PlacedUnits(paths.root)))
+            check = _minding_the_host(doors.check, PlacedUnits(paths.root))
+            desired = Desired(store, node, check, doors.clock)
             more = key_routes(Keyspace(store, doors.clock))
-            cluster = Cluster(desired, node, doors.journal, more, settings.token_limit)
+            cluster = Cluster(desired, doors.journal, more, settings.token_limit)
         server = make_server(create_app(host, cluster))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_watchdog(doors.clock))]
+            if desired is not None:
+                tasks.append(group.create_task(desired.mirror.run(), name="mirror of the store"))
             if store is not None:
                 tasks.append(group.create_task(_agent(store, doors, paths.root, node.id)))
             serving = group.create_task(serve(server, sockets))

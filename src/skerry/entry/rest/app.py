@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.desired import Desired
     from skerry.entry.rest.host import Host
-    from skerry.entry.rest.machine import Node
     from skerry.entry.rest.units import Journal
 
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -44,7 +43,6 @@ class Cluster:
     """What the API needs of a machine whose store is open; `more` are routes of other parts."""
 
     desired: Desired
-    node: Node
     journal: Journal
     more: Sequence[BaseRoute] = ()
     limit: int = DEFAULT_LIMIT
@@ -59,7 +57,7 @@ def create_app(host: Host, cluster: Cluster | None) -> Starlette:
         routes += Units(cluster.desired, cluster.journal).routes()
         routes += Events(cluster.desired).routes()
         routes += Metrics(cluster.desired, host).routes()
-        routes += Fleet(cluster.desired, cluster.node, limit=cluster.limit).routes()
+        routes += Fleet(cluster.desired, limit=cluster.limit).routes()
         routes += cluster.more
     routes += OpenApi(routes).routes()
     handlers = {SkerryError: on_error, HTTPException: on_error, Exception: on_error}

@@ -14,6 +14,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from skerry.fleet.state.document import RecordError
 from skerry.fleet.store.errors import StoreError
 from skerry.host.units.errors import ServiceManagerError, UnitError
 from skerry.kit.errors import Problem, ProblemsError, SkerryError
@@ -128,6 +129,8 @@ def classify(error: Exception) -> tuple[int, ErrorView]:
         return error.status_code, ErrorView(words.get(error.status_code, "bad-request"), error.detail)
     if isinstance(error, StoreError | ServiceManagerError):
         return 503, ErrorView("unavailable", error.message, error.hint)
+    if isinstance(error, RecordError):
+        return 409, ErrorView("newer", error.message, error.hint)
     if isinstance(error, UnitError):
         return 400, ErrorView("refused", error.message, error.hint)
     if isinstance(error, SkerryError):

@@ -42,10 +42,21 @@ def companions_to_load(
 
 
 def companions_named(record: UnitRecord) -> tuple[str, ...]:
-    """The Quadlet files that a record's text names; none for other units and what cannot be read."""
+    """The Quadlet files that a record's text names."""
+    return named_in(record.name, record.text)
+
+
+def named_in(name: str, text: str) -> tuple[str, ...]:
+    """The Quadlet files that a unit's text names; none for other units and what cannot be read."""
     try:
-        if not parse_name(record.name).is_quadlet:
-            return ()
-        return companions_of(parse_unit(record.text, record.name))
+        return companions_of(parse_unit(text, name)) if is_quadlet(name) else ()
     except UnitError:
         return ()
+
+
+def is_quadlet(name: str) -> bool:
+    """Whether a name is that of a Quadlet file."""
+    try:
+        return parse_name(name).is_quadlet
+    except UnitError:
+        return False

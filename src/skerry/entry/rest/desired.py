@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from skerry.entry.rest.codec import RequestError
-from skerry.entry.rest.snapshot import Snapshot, stored_unit, take_snapshot
+from skerry.entry.rest.companions import is_quadlet
+from skerry.entry.rest.mirror import Mirror
+from skerry.entry.rest.shown import Shown
+from skerry.entry.rest.snapshot import Snapshot, is_glob, matching, read_snapshot, stored_unit
 from skerry.entry.rest.verbs import Offer, Order, Plan, plan
 from skerry.fleet.state.unit import UnitRecord, unit_key
 from skerry.fleet.store.interface import Compare, Delete, Field, Put, Relation, absent
 from skerry.host.units.check import check_files, refuse
-from skerry.host.units.errors import UnitNameError
-from skerry.host.units.name import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from skerry.entry.rest.machine import Node
     from skerry.entry.rest.snapshot import Stored
     from skerry.fleet.store.interface import Operation, Store
+    from skerry.kit.clock import Clock
     from skerry.kit.errors import Problem
 
 ATTEMPTS = 20
@@ -55,15 +58,31 @@ class Committed:
 
 
 class Desired:
-    """The desired units of one store, for one node."""
+    """The desired units of one store, as the API on `node` has them. Its mirror's `run` is to be started."""
 
-    def __init__(self, store: Store, node: str, check: Check) -> None:
+    def __init__(self, store: Store, node: Node, check: Check, clock: Clock) -> None:
         self.store = store
         self.node = node
+        self.mirror = Mirror(store, clock)
         self._check = check
 
-    async def snapshot(self) -> Snapshot:
-        return await take_snapshot(self.store, self.node)
+    async def fresh(self) -> Shown:
+        """What is to be shown, with everything that was acknowledged until now. Raises StoreError."""
+        return Shown(await self.mirror.fresh(), self.node)
+
+    def shown(self) -> Shown:
+        """What is to be shown, as far as this server has heard."""
+        return Shown(self.mirror.now, self.node)
+
+    async def snapshot(self, names: Iterable[str], offers: Iterable[Offer]) -> Snapshot:
+        """The records that an order over `names` can mean, with those of the Quadlet files beside it."""
+        now = await self.mirror.fresh()
+        revision = self.mirror.revision
+        wanted: list[str] = []
+        for name in names:
+            wanted += matching(now.units, name) if is_glob(name) else [name]
+        texts = {offer.name: offer.text for offer in offers}
+        return await read_snapshot(self.store, revision, [*wanted, *texts], texts)
 
     async def get(self, name: str) -> Stored | None:
         """One record. Raises RecordError where this version cannot read it."""
@@ -73,7 +92,7 @@ class Desired:
         """Plan an order and commit it. Raises RequestError, UnitRefusedError, StoreError."""
         checked: dict[Offer, tuple[Problem, ...]] = {}
         for _ in range(ATTEMPTS):
-            now = await self.snapshot()
+            now = await self.snapshot(order.names, order.offers)
             planned = plan(order, now)
             for offer in planned.checked:
                 if offer not in checked:
@@ -92,8 +111,8 @@ class Desired:
 
     async def problems_of(self, offer: Offer, now: Snapshot, beside: Iterable[Offer]) -> tuple[Problem, ...]:
         """Everything that can be said of an offered unit; nothing is refused."""
-        companions = {name: s.record.text for name, s in now.units.items() if _is_quadlet(name)}
-        companions |= {o.name: o.text for o in beside if _is_quadlet(o.name)}
+        companions = {name: s.record.text for name, s in now.units.items() if is_quadlet(name)}
+        companions |= {o.name: o.text for o in beside if is_quadlet(o.name)}
         companions.pop(offer.name, None)
         drop_ins = [(d.name, d.text) for d in offer.drop_ins]
 
@@ -134,10 +153,3 @@ def _stands_on(key: str, stored: Stored | None) -> Compare:
     if stored is None:
         return absent(key)
     return Compare(key, Field.MOD_REVISION, Relation.EQUAL, stored.mod_revision)
-
-
-def _is_quadlet(name: str) -> bool:
-    try:
-        return parse_name(name).is_quadlet
-    except UnitNameError:
-        return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -23,10 +23,11 @@ from starlette.routing import Mount, Route
 import skerry
 from skerry.entry.rest.codec import JSON, classify, describe, is_json, read_body
 from skerry.entry.rest.discovery import discovery_document
-from skerry.entry.rest.machine import Machine, Node, change_metadata, machine
+from skerry.entry.rest.machine import change_node
 from skerry.entry.rest.pages import DEFAULT_LIMIT, cut, decode_page
-from skerry.entry.rest.snapshot import asked
+from skerry.entry.rest.snapshot import Stored, read_units
 from skerry.entry.rest.verbs import Offer, make_record, replace_content
+from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.unit import DesiredState, UnitRecord, UnitReport
 from skerry.host.units.check import refuse
 from skerry.host.units.errors import UnitFileError, UnitNameError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from skerry.entry.rest.desired import Desired
-    from skerry.entry.rest.snapshot import Stored
+    from skerry.entry.rest.shown import Shown
 
 log = logging.getLogger("skerry.rest.fleet")
 
@@ -89,6 +90,12 @@ class UnitState(msgspec.Struct, frozen=True, rename="camel"):
     systemd_sub_state: str
 
 
+class Machine(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    primary_ip: str = msgspec.field(name="primaryIP")
+    metadata: dict[str, str]
+
+
 class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     """One page; just one of the lists is there."""
 
@@ -137,9 +144,8 @@ class Resource:
 class Fleet:
     """The handlers of fleet's API over one store."""
 
-    def __init__(self, desired: Desired, node: Node, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, desired: Desired, *, limit: int = DEFAULT_LIMIT) -> None:
         self._desired = desired
-        self._node = node
         self._limit = limit
 
     def routes(self) -> list[Mount]:
@@ -156,19 +162,20 @@ class Fleet:
         return [Mount(prefix, routes=routes) for prefix in PREFIXES]
 
     async def list_units(self, request: Request) -> Response:
-        now = await self._desired.snapshot()
-        units = [
-            _unit(now.units[name].record, now.reports.get(name), self._node.id) for name in sorted(now.units)
-        ]
-        items, token = self._page(request, units)
-        return _json(Page(units=items, next_page_token=token))
+        shown = await self._desired.fresh()
+        names = [name for name in shown.now.names if name in shown.now.units]
+        some, token = self._page(request, names)
+        found = await read_units(self._desired.store, some)
+        units = [_unit(found[name], shown) for name in some if name in found]
+        return _json(Page(units=[unit for unit in units if unit is not None], next_page_token=token))
 
     async def get_unit(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        now = await self._desired.snapshot()
-        if name not in now.units:
+        shown = await self._desired.fresh()
+        stored = await self._desired.get(request.path_params["name"])
+        unit = None if stored is None else _unit(stored, shown)
+        if unit is None:
             raise FleetError(404, "unit does not exist")
-        return _json(_unit(now.units[name].record, now.reports.get(name), self._node.id))
+        return _json(unit)
 
     async def put_unit(self, request: Request) -> Response:
         if not is_json(request):
@@ -198,37 +205,52 @@ class Fleet:
         return Response(status_code=204)
 
     async def list_states(self, request: Request) -> Response:
-        wanted_machine = request.query_params.get("machineID", "")
-        wanted_unit = request.query_params.get("unitName", "")
-        now = await self._desired.snapshot()
-        states = [
-            _state(now.reports[name])
-            for name in sorted(now.reports)
-            if _is_published(now.reports[name])
-            and wanted_machine in {"", now.reports[name].node}
-            and wanted_unit in {"", name}
+        machine = request.query_params.get("machineID", "")
+        unit = request.query_params.get("unitName", "")
+        shown = await self._desired.fresh()
+        now = shown.now
+        names: Iterable[str] = now.reported.get(machine, set()) if machine else now.reports
+        if unit:
+            names = {unit}.intersection(names)
+        reports = [
+            report
+            for name in sorted(names)
+            for report in _published(shown, name)
+            if machine in {"", report.node}
         ]
-        items, token = self._page(request, states)
-        return _json(Page(states=items, next_page_token=token))
+        items, token = self._page(request, reports)
+        return _json(Page(states=[_state(report) for report in items], next_page_token=token))
 
     async def get_state(self, request: Request) -> Response:
-        now = await self._desired.snapshot()
-        report = now.reports.get(request.path_params["name"])
-        if report is None or not _is_published(report):
+        name = request.path_params["name"]
+        shown = await self._desired.fresh()
+        reports = _published(shown, name)
+        if not reports:
             raise FleetError(404, "unit state does not exist: no machine has loaded such a unit")
-        return _json(_state(report))
+        target = shown.now.placements.get(name)
+        return _json(_state(next((r for r in reports if r.node == target), reports[0])))
 
     async def list_machines(self, request: Request) -> Response:
-        items, token = self._page(request, [await machine(self._desired.store, self._node)])
-        return _json(Page(machines=items, next_page_token=token))
+        shown = await self._desired.fresh()
+        nodes = [node for node in shown.node_ids() if shown.is_ready(node)]
+        items, token = self._page(request, nodes)
+        machines = [Machine(node, shown.address(node), shown.metadata(node)) for node in items]
+        return _json(Page(machines=machines, next_page_token=token))
 
     async def patch_machines(self, request: Request) -> Response:
         if not is_json(request):
             raise FleetError(415, f"the Content-Type must be {JSON}")
         operations = _decoded(await read_body(request), list[PatchOperation])
-        changes = dict(_change(operation, self._node.id) for operation in operations)
-        if changes:
-            await change_metadata(self._desired.store, self._node, changes)
+        shown = await self._desired.fresh()
+        changes: dict[str, dict[str, str]] = {}
+        for operation in operations:
+            node, key, value = _change(operation)
+            if not shown.has_node(node):
+                raise FleetError(400, f'machine "{node}" does not exist')
+            changes.setdefault(node, {})[key] = value
+        for node, labels in changes.items():
+            configured = shown.facts(node).metadata
+            await change_node(self._desired.store, node, metadata=labels, configured=configured)
         return Response(status_code=204)
 
     async def discovery(self, request: Request) -> Response:
@@ -260,7 +282,7 @@ class Fleet:
         if known is not None and unit_hash(unit) == known.hash:
             return known  # the author's own text, comments and all, says the same
         offer = Offer(name, serialise(unit.options))
-        now = await self._desired.snapshot()
+        now = await self._desired.snapshot((), [offer])
         refuse(name, await self._desired.problems_of(offer, now, ()))
         return make_record(name, offer)
 
@@ -272,26 +294,36 @@ class Fleet:
         return cut(items, self._limit, page)
 
 
-def _unit(record: UnitRecord, report: UnitReport | None, node: str) -> Unit:
+def _unit(stored: Stored | RecordError, shown: Shown) -> Unit | None:
+    """A unit as fleet showed it: on a machine only where it was placed, in the state reported from there."""
+    if isinstance(stored, RecordError):
+        return None
+    record = stored.record
     try:
         found = parse_unit(record.text, record.name).options
     except UnitFileError:
         found = ()
     options = [UnitOption(o.section, o.name, o.value) for o in found]
-    if asked(record).is_global:
+    known = shown.now.units.get(record.name)
+    if known is not None and known.is_global:
         return Unit(record.name, options, record.desired.value)
-    current = DesiredState.INACTIVE if report is None else report.current
-    placed = record.desired is not DesiredState.INACTIVE or current is not DesiredState.INACTIVE
-    return Unit(record.name, options, record.desired.value, current.value, node if placed else "")
+    target = shown.now.placements.get(record.name, "")
+    reported = shown.now.reports_of(record.name).get(target)
+    current = DesiredState.INACTIVE if reported is None else reported.report.current
+    return Unit(record.name, options, record.desired.value, current.value, target)
 
 
 def _state(report: UnitReport) -> UnitState:
     return UnitState(report.name, report.hash, report.node, report.load, report.active, report.sub)
 
 
-def _is_published(report: UnitReport) -> bool:
-    """fleet's agent published states of units that it had loaded."""
-    return report.current is not DesiredState.INACTIVE
+def _published(shown: Shown, name: str) -> list[UnitReport]:
+    """fleet's agents published states of units that they had loaded, and those of lost machines expired."""
+    return [
+        report
+        for report in shown.reports(name)
+        if report.current is not DesiredState.INACTIVE and shown.is_ready(report.node)
+    ]
 
 
 def _desired_state(text: str | None) -> DesiredState | None:
@@ -304,22 +336,22 @@ def _desired_state(text: str | None) -> DesiredState | None:
         raise FleetError(400, f'invalid desiredState "{text}": it is one of {known}') from None
 
 
-def _change(operation: PatchOperation, node: str) -> tuple[str, str]:
-    """The label that one JSON-patch operation sets; fleet's documentation and its code differ on
-    `value`, so both forms are taken."""
+def _change(operation: PatchOperation) -> tuple[str, str, str]:
+    """The machine and the label that one JSON-patch operation is about.
+
+    fleet's documentation and its code differ on `value`, so both forms are taken.
+    """
     found = _METADATA_PATH.fullmatch(operation.path)
     if found is None:
         raise FleetError(400, f'invalid path "{operation.path}": it is /<machineID>/metadata/<key>')
-    if found[1] != node:
-        raise FleetError(400, f'machine "{found[1]}" does not exist')
     if operation.op == "remove":
-        return found[2], ""
+        return found[1], found[2], ""
     if operation.op not in {"add", "replace"}:
         raise FleetError(400, f'invalid op "{operation.op}": it is one of add, remove, replace')
     value = operation.value.value if isinstance(operation.value, PatchValue) else operation.value
     if value is None:
         raise FleetError(400, f'operation "{operation.op}" on "{operation.path}" has no value')
-    return found[2], value
+    return found[1], found[2], value
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:

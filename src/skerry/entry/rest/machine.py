@@ -1,13 +1,12 @@
-"""This machine as the API shows it: its id, its address, and labels ("metadata" in fleet's words).
+"""Machines of the cluster: this one's id and address, and the labels ("metadata") that people set on any.
 
-    /skerry/v1/nodes/<id>   {"version": 1, "metadata": {key: value}}: what was set while running
-
-A value set while running goes before the configured one of the same key and survives a restart; an
-empty one takes the key away.
+A label set through the API goes before one of the same key in the machine's own settings and survives a
+restart; an empty one takes the key away. See skerry.fleet.state.node for the records.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+import skerry
+from skerry.fleet.state.node import Facts, NodeRecord, Role, node_key
 from skerry.fleet.store.interface import Compare, Field, Put, Relation, absent
 
 if TYPE_CHECKING:
@@ -22,21 +23,7 @@ if TYPE_CHECKING:
 
     from skerry.fleet.store.interface import Store
 
-VERSION = 1
 ANYWHERE = "192.0.2.1"  # RFC 5737: an address that is routed like the internet, and belongs to nobody
-
-
-class NodeDocument(msgspec.Struct, frozen=True):
-    metadata: dict[str, str] = {}
-    version: int = VERSION
-
-
-class Machine(msgspec.Struct, frozen=True, rename="camel"):
-    """fleet's Machine."""
-
-    id: str
-    primary_ip: str = msgspec.field(name="primaryIP")
-    metadata: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +52,50 @@ def primary_ip() -> str:
         return str(probe.getsockname()[0])
 
 
-async def machine(store: Store, node: Node) -> Machine:
-    """The machine with its labels as they are now."""
-    document, _ = await _document(store, node)
-    merged = {**node.metadata, **document.metadata}
-    return Machine(node.id, primary_ip(), {key: merged[key] for key in sorted(merged) if merged[key]})
+def local_facts(node: Node) -> Facts:
+    """The little that is known of this machine before anybody has gathered its facts."""
+    address = primary_ip()
+    uname = os.uname()
+    return Facts(
+        role=Role.SERVER,
+        hostname=uname.nodename,
+        addresses=(address,) if address else (),
+        metadata=dict(node.metadata),
+        kernel=uname.release,
+        skerry_version=skerry.__version__,
+        architecture=uname.machine,
+    )
 
 
-async def change_metadata(store: Store, node: Node, changes: Mapping[str, str]) -> None:
-    """Set labels, all at once; an empty value takes one away."""
+async def change_node(
+    store: Store,
+    node: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    cordoned: bool | None = None,
+    draining: bool | None = None,
+    configured: Mapping[str, str] | None = None,
+) -> int:
+    """Change what people want of a machine, all at once; the revision from which it is so.
+
+    None leaves a thing as it is. An empty label takes one away: it is kept as an empty one where the
+    machine's settings (`configured`) have the key, and forgotten elsewhere. Raises RecordError, StoreError.
+    """
     while True:
-        document, revision = await _document(store, node)
-        kept = {**document.metadata, **changes}
-        kept = {key: value for key, value in kept.items() if value or key in node.metadata}
-        compare = absent(_key(node))
-        if revision:
-            compare = Compare(_key(node), Field.MOD_REVISION, Relation.EQUAL, revision)
-        value = msgspec.json.encode(NodeDocument(kept))
-        if (await store.transact([compare], [Put(_key(node), value)])).succeeded:
-            return
-
-
-async def _document(store: Store, node: Node) -> tuple[NodeDocument, int]:
-    entry = await store.get(_key(node))
-    if entry is None:
-        return NodeDocument(), 0
-    try:
-        return msgspec.json.decode(entry.value, type=NodeDocument), entry.mod_revision
-    except msgspec.DecodeError:
-        return NodeDocument(), entry.mod_revision
-
-
-def _key(node: Node) -> str:
-    return f"/skerry/v1/nodes/{node.id}"
+        entry = await store.get(node_key(node))
+        now = NodeRecord() if entry is None else NodeRecord.decode(entry.value)
+        labels = {**now.metadata, **(metadata or {})}
+        wanted = msgspec.structs.replace(
+            now,
+            metadata={key: text for key, text in labels.items() if text or key in (configured or {})},
+            cordoned=now.cordoned if cordoned is None else cordoned,
+            draining=now.draining if draining is None else draining,
+        )
+        if wanted == now:
+            return 0
+        compare = absent(node_key(node))
+        if entry is not None:
+            compare = Compare(entry.key, Field.MOD_REVISION, Relation.EQUAL, entry.mod_revision)
+        result = await store.transact([compare], [Put(node_key(node), wanted.encode())])
+        if result.succeeded:
+            return result.revision

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
+from skerry.fleet.state.node import Liveness
 from skerry.fleet.state.unit import DesiredState
 
 if TYPE_CHECKING:
@@ -33,15 +34,23 @@ class Metrics:
         return [Route("/metrics", self.get, methods=["GET"])]
 
     async def get(self, request: Request) -> Response:
-        """Units by the state that is wanted and by systemd's, the revision, the daemon's memory."""
-        now = await self._desired.snapshot()
-        wanted = Counter(stored.record.desired for stored in now.units.values())
-        active = Counter(report.active for report in now.reports.values())
+        """Units by the state that is wanted and by systemd's, machines, the revision, the daemon's memory."""
+        now = (await self._desired.fresh()).now
+        revision = self._desired.mirror.revision
+        wanted = Counter(known.desired for known in now.units.values())
+        active = Counter(r.report.active for found in now.reports.values() for r in found.values())
+        nodes = Counter(presence.liveness for presence in now.presence.values())
         lines = ["# TYPE skerry_units gauge"]
         lines += [f'skerry_units{{desired="{state}"}} {wanted[state]}' for state in DesiredState]
+        lines += ["# TYPE skerry_units_placed gauge", f"skerry_units_placed {len(now.placements)}"]
+        lines.append("# TYPE skerry_nodes gauge")
+        lines += [f'skerry_nodes{{liveness="{liveness}"}} {nodes[liveness]}' for liveness in Liveness]
         lines.append("# TYPE skerry_units_active gauge")
         lines += [f'skerry_units_active{{state="{state}"}} {active[state]}' for state in sorted(active)]
-        lines += ["# TYPE skerry_store_revision counter", f"skerry_store_revision {now.revision}"]
+        lines += [
+            "# TYPE skerry_store_revision counter",
+            f"skerry_store_revision {revision}",
+        ]
         lines += ["# TYPE process_resident_memory_bytes gauge"]
         lines.append(f"process_resident_memory_bytes {self._host.status().memory.skerryd_bytes}")
         return Response("\n".join(lines) + "\n", media_type=CONTENT_TYPE)

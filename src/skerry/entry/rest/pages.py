@@ -1,21 +1,26 @@
-"""fleet's pages: a token is the URL-safe base64 of two little-endian 16-bit numbers, limit and page.
+"""Pages of long lists.
+
+fleet's: a token is the URL-safe base64 of two little-endian 16-bit numbers, limit and page.
 
     (100, 2) → "ZAACAA=="
 
-The limit is the server's own; a token that says another, or page 0, is refused.
+The limit is the server's own; a token that says another, or page 0, is refused. Those of /v1: the token is
+that of the last item, URL-safe base64 of its name, so that a page stays right while others come and go.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import bisect
 import struct
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_LIMIT = 100
+LONGEST_PAGE = 1000  # items of a page of /v1
 LAST_PAGE = 0xFFFF
 _TOKEN = struct.Struct("<HH")
 
@@ -50,3 +55,20 @@ def cut(items: Sequence[T], limit: int, page: int) -> tuple[list[T], str | None]
     stop = page * limit
     more = stop < len(items) and page < LAST_PAGE
     return list(items[stop - limit : stop]), encode_token(limit, page + 1) if more else None
+
+
+def page_after(names: Sequence[str], query: Mapping[str, str]) -> tuple[list[str], str | None]:
+    """The part of sorted `names` that ?limit= and ?token= ask for, and the next token. Raises ValueError."""
+    said = query.get("limit", str(LONGEST_PAGE))
+    if not said.isascii() or not said.isdigit() or not 1 <= int(said) <= LONGEST_PAGE:
+        raise ValueError(f"limit={said!r} is not a number from 1 to {LONGEST_PAGE}")
+    token = query.get("token", "")
+    try:
+        last = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise ValueError(f"invalid token {token!r}: it is what the page before gave as `next`") from None
+    start = bisect.bisect_right(names, last) if token else 0
+    found = list(names[start : start + int(said)])
+    if start + int(said) >= len(names):
+        return found, None
+    return found, base64.urlsafe_b64encode(found[-1].encode()).decode()

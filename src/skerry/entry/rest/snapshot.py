@@ -1,37 +1,29 @@
-"""One look at the store: what is wanted of every unit, and what this node reports of it.
+"""What an order is planned on: the records that it can mean, each with its revision, and no others.
 
-A frozen value as of one revision for each half; the verbs plan on it and the lists show it. A record
-that this version cannot read is not shown as absent: `unreadable` names it, with the reason.
+The names come from the mirror (a glob means stored units), the records from the store. A record that this
+version cannot read is not shown as absent: `unreadable` names it, with the reason.
 """
 
 from __future__ import annotations
 
+import asyncio
+import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from skerry.entry.rest.companions import companions_named, named_in
 from skerry.fleet.state.document import RecordError
-from skerry.fleet.state.unit import (
-    REPORTS_PREFIX,
-    UNITS_PREFIX,
-    DesiredState,
-    UnitRecord,
-    UnitReport,
-    report_key,
-    unit_key,
-)
-from skerry.host.units.errors import UnitFileError, UnitNameError
+from skerry.fleet.state.unit import UnitRecord, unit_key
+from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import parse_name
-from skerry.host.units.requirements import Requirements, requirements
-from skerry.host.units.unit_file import parse_unit
+from skerry.host.units.template import lookup_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from skerry.fleet.store.interface import Entry, Store
+    from skerry.fleet.store.interface import Store
 
-NO_REQUIREMENTS = Requirements()
+AT_ONCE = 64  # reads under way at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,122 +36,74 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`revision` is that of the older half: a watch from there misses nothing."""
+    """`revision` is one at which everything was so or earlier: a watch from there misses nothing."""
 
     revision: int
     units: Mapping[str, Stored]
-    reports: Mapping[str, UnitReport]
     unreadable: Mapping[str, str]
 
-    def view(self, name: str, node: str) -> UnitView:
-        """A stored unit as clients see it."""
-        return view(self.units[name].record, self.reports.get(name), node)
 
+async def read_snapshot(
+    store: Store, revision: int, names: Iterable[str], texts: Mapping[str, str]
+) -> Snapshot:
+    """The records of `names`, of their templates, and of the Quadlet files that they and `texts` name.
 
-class UnitView(msgspec.Struct, frozen=True):
-    """A unit as /v1 shows it; `active`, `sub`, `load` and `result` are systemd's words, "" unknown.
-
-    `machine` is "" while the unit is on no machine. `unit` is what systemd runs: the same name, or the
-    service made of a Quadlet file. `report_hash` is the content that the node's words are about.
+    `texts` are units that are not stored yet, by name; `revision` is one that the names were known at.
     """
-
-    name: str
-    hash: str
-    identity: str
-    desired: DesiredState
-    current: DesiredState
-    machine: str
-    is_global: bool
-    description: str
-    unit: str
-    load: str
-    active: str
-    sub: str
-    result: str
-    problem: str | None
-    report_hash: str
-    drop_ins: tuple[str, ...]
-    files: tuple[str, ...]
-
-
-async def take_snapshot(store: Store, node: str) -> Snapshot:
-    """Read all units and this node's reports."""
-    units = await store.list(UNITS_PREFIX)
-    reports = await store.list(report_key(node, ""))
-    records: dict[str, Stored] = {}
-    seen: dict[str, UnitReport] = {}
+    units: dict[str, Stored] = {}
     unreadable: dict[str, str] = {}
-    for entry in units.entries:
-        try:
-            records[entry.key.removeprefix(UNITS_PREFIX)] = _stored(entry)
-        except RecordError as error:
-            unreadable[entry.key.removeprefix(UNITS_PREFIX)] = error.message
-    for entry in reports.entries:
-        try:
-            report = UnitReport.decode(entry.value)
-        except RecordError:
-            continue
-        seen[report.name] = report
-    return Snapshot(min(units.revision, reports.revision), records, seen, unreadable)
+    seen: set[str] = set()
+    todo = {place for name in names for place in (name, *_templates(name))}
+    todo |= {other for name, text in texts.items() for other in named_in(name, text)}
+    while todo:
+        seen |= todo
+        found = await read_units(store, sorted(todo))
+        todo = set()
+        for name, stored in found.items():
+            if isinstance(stored, RecordError):
+                unreadable[name] = stored.message
+            else:
+                units[name] = stored
+                todo |= set(companions_named(stored.record)) - seen
+    return Snapshot(revision, units, unreadable)
+
+
+async def read_units(store: Store, names: Sequence[str]) -> dict[str, Stored | RecordError]:
+    """Those of the records that are there, or why they cannot be read."""
+    found: dict[str, Stored | RecordError] = {}
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        entries = await asyncio.gather(*(store.get(unit_key(name)) for name in some))
+        for name, entry in zip(some, entries, strict=True):
+            if entry is None:
+                continue
+            try:
+                found[name] = Stored(UnitRecord.decode(entry.value), entry.mod_revision)
+            except RecordError as error:
+                found[name] = error
+    return found
 
 
 async def stored_unit(store: Store, name: str) -> Stored | None:
     """One record, None where there is none. Raises RecordError."""
-    entry = await store.get(unit_key(name))
-    return None if entry is None else _stored(entry)
+    found = (await read_units(store, [name])).get(name)
+    if isinstance(found, RecordError):
+        raise found
+    return found
 
 
-async def stored_report(store: Store, node: str, name: str) -> UnitReport | None:
-    """This node's report on one unit. Raises RecordError."""
-    entry = await store.get(report_key(node, name))
-    return None if entry is None else UnitReport.decode(entry.value)
+def is_glob(name: str) -> bool:
+    """Whether a name means several: `*`, `?` and `[` stand in no unit's name."""
+    return any(c in name for c in "*?[")
 
 
-def asked(record: UnitRecord) -> Requirements:
-    """What the unit's [X-Fleet] asks; of one that cannot be read, nothing."""
+def matching(names: Iterable[str], wanted: str) -> list[str]:
+    """Those of `names` that a glob means; the name itself where it is none."""
+    return [name for name in names if fnmatch.fnmatchcase(name, wanted)] if is_glob(wanted) else [wanted]
+
+
+def _templates(name: str) -> tuple[str, ...]:
     try:
-        return requirements(parse_unit(record.text, record.name), parse_name(record.name))[0]
-    except (UnitFileError, UnitNameError):
-        return NO_REQUIREMENTS
-
-
-def view(record: UnitRecord, report: UnitReport | None, node: str) -> UnitView:
-    """Put what is wanted and what is reported side by side."""
-    try:
-        description = parse_unit(record.text, record.name).last("Unit", "Description") or ""
-    except UnitFileError:
-        description = ""
-    placed = record.desired is not DesiredState.INACTIVE or (
-        report is not None and report.current is not DesiredState.INACTIVE
-    )
-    return UnitView(
-        name=record.name,
-        hash=record.hash,
-        identity=record.identity,
-        desired=record.desired,
-        current=DesiredState.INACTIVE if report is None else report.current,
-        machine=node if placed else "",
-        is_global=asked(record).is_global,
-        description=description,
-        unit=record.name if report is None else report.unit,
-        load="" if report is None else report.load,
-        active="" if report is None else report.active,
-        sub="" if report is None else report.sub,
-        result="" if report is None else report.result,
-        problem=None if report is None else report.problem,
-        report_hash="" if report is None else report.hash,
-        drop_ins=tuple(d.name for d in record.drop_ins),
-        files=tuple(f.name for f in record.files),
-    )
-
-
-def _stored(entry: Entry) -> Stored:
-    return Stored(UnitRecord.decode(entry.value), entry.mod_revision)
-
-
-def unit_of_key(key: str, node: str) -> str | None:
-    """The unit that a key of the store is about: its record or this node's report; None for others."""
-    if key.startswith(UNITS_PREFIX):
-        return key.removeprefix(UNITS_PREFIX)
-    mine = f"{REPORTS_PREFIX}{node}/"
-    return key.removeprefix(mine) if key.startswith(mine) else None
+        return tuple(lookup_order(parse_name(name)))
+    except UnitNameError:
+        return ()

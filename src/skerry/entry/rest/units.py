@@ -1,6 +1,6 @@
 """/v1/units: what is wanted of each unit, and what became of it.
 
-GET    /v1/units                 {"units": [UnitView…], "unreadable": {name: why}}
+GET    /v1/units                 {"units": [UnitView…], "unreadable": {name: why}, …}, in pages
 POST   /v1/units                 an Order; the answer tells of every unit, or streams until all is done
 GET    /v1/units/{name}          UnitDetail: the view with the texts
 DELETE /v1/units/{name}          204
@@ -27,13 +27,15 @@ from skerry.entry.rest.codec import (
     problem_views,
     respond,
 )
-from skerry.entry.rest.machine import primary_ip
+from skerry.entry.rest.mirror import known
 from skerry.entry.rest.openapi import described
-from skerry.entry.rest.snapshot import UnitView, stored_report, view
+from skerry.entry.rest.pages import page_after
+from skerry.entry.rest.snapshot import is_glob, matching
 from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.verbs import Offer, Order
-from skerry.entry.rest.waiting import Outcome, outcomes
-from skerry.fleet.state.unit import Attachment
+from skerry.entry.rest.views import Accepted, Progress, UnitDetail, UnitList
+from skerry.entry.rest.waiting import outcomes
+from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.journal import MOST_LINES, Line
 from skerry.host.units.name import parse_name
@@ -42,9 +44,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from skerry.entry.rest.desired import Committed, Desired
+    from skerry.entry.rest.shown import Shown
     from skerry.entry.rest.snapshot import Stored
 
 
+_LIST_QUERY = {
+    "name": "only units with this name, or of this glob",
+    "node": "only units that are on this machine",
+    "limit": "at most so many, 1000 where it is absent",
+    "token": "the `next` of the page before",
+}
 _JOURNAL_QUERY = {"lines": "how many of the last lines", "follow": "true to go on with new ones"}
 
 
@@ -52,41 +61,6 @@ class Journal(Protocol):
     """skerry.host.units.journal.read_journal, or a test's stand-in."""
 
     def __call__(self, unit: str, *, lines: int = 10, follow: bool = False) -> AsyncIterator[Line]: ...
-
-
-class UnitList(msgspec.Struct, frozen=True):
-    """`machines` maps the ids of machines to their addresses."""
-
-    units: tuple[UnitView, ...]
-    unreadable: dict[str, str]
-    machines: dict[str, str]
-
-
-class UnitDetail(msgspec.Struct, frozen=True):
-    unit: UnitView
-    text: str
-    drop_ins: tuple[Attachment, ...]
-    files: tuple[Attachment, ...]
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """The answer to an order, durable when it is sent; `changed` names what was not so before.
-
-    `machine` is where units are placed, as lists show it.
-    """
-
-    units: tuple[str, ...]
-    changed: tuple[str, ...]
-    machine: str
-    global_units: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the stream: first `accepted`, then an `outcome` whenever a unit moves."""
-
-    accepted: Accepted | None = None
-    outcome: Outcome | None = None
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,13 +90,20 @@ class Units:
             Route("/v1/verify", self.verify, methods=["POST"]),
         ]
 
-    @described(gives=UnitList)
+    @described(gives=UnitList, query=_LIST_QUERY)
     async def list_units(self, request: Request) -> Response:
         """Every unit that is stored, with its states."""
-        now = await self._desired.snapshot()
-        views = tuple(now.view(name, self._desired.node) for name in sorted(now.units))
-        machines = {self._desired.node: primary_ip()}
-        return respond(UnitList(views, dict(now.unreadable), machines))
+        shown = await self._desired.fresh()
+        query = request.query_params
+        try:
+            names, token = page_after(_listed(shown, query.get("name", ""), query.get("node", "")), query)
+        except ValueError as error:
+            raise RequestError(400, "bad-request", str(error)) from error
+        views = tuple(shown.unit(name) for name in names if name in shown.now.units)
+        unreadable = {name: shown.now.unreadable[name] for name in names if name in shown.now.unreadable}
+        machines = {v.machine for v in views} | {s.machine for v in views for s in v.states}
+        addresses = shown.addresses({*machines, shown.local.id})
+        return respond(UnitList(views, unreadable, addresses, self._desired.mirror.revision, token))
 
     @described(takes=Order, gives=Accepted)
     async def order(self, request: Request) -> Response:
@@ -141,9 +122,14 @@ class Units:
         """One unit with its texts."""
         stored = await self._stored(request)
         record = stored.record
-        report = await stored_report(self._desired.store, self._desired.node, record.name)
-        seen = view(record, report, self._desired.node)
-        return respond(UnitDetail(seen, record.text, record.drop_ins, record.files))
+        shown = await self._desired.fresh()
+        if record.name not in shown.now.units:
+            raise _unknown(record.name)
+        target = shown.now.placements.get(record.name)
+        placed = "" if target is None else await self._why(target, record.name)
+        return respond(
+            UnitDetail(shown.unit(record.name), record.text, record.drop_ins, record.files, placed)
+        )
 
     @described(status=204)
     async def delete(self, request: Request) -> Response:
@@ -168,15 +154,25 @@ class Units:
         lines = _count(request.query_params.get("lines", "10"))
         follow = request.query_params.get("follow", "") in {"1", "true", "yes"}
         stored = await self._stored(request)
-        report = await stored_report(self._desired.store, self._desired.node, stored.record.name)
-        unit = stored.record.name if report is None else report.unit
+        name = stored.record.name
+        shown = await self._desired.fresh()
+        here = shown.now.reports_of(name).get(shown.local.id)
+        elsewhere = sorted(set(shown.now.reports_of(name)) - {shown.local.id})
+        if here is None and elsewhere:
+            raise RequestError(
+                409,
+                "elsewhere",
+                f"unit {name} is on {shown.label(elsewhere[0])}, whose journal cannot be read from here",
+                hint=f"`skerry unit journal {name}` reads it there, through ssh",
+            )
+        unit = name if here is None else here.report.unit
         return Stream(_ended(self._journal(unit, lines=lines, follow=follow)), media_type=NDJSON)
 
     @described(takes=VerifyRequest, gives=Verified)
     async def verify(self, request: Request) -> Response:
         """Every problem of the offered units; nothing is stored."""
         wanted = await decode(request, VerifyRequest)
-        now = await self._desired.snapshot()
+        now = await self._desired.snapshot((), wanted.offers)
         found: list[ProblemView] = []
         refused: list[str] = []
         for offer in wanted.offers:
@@ -193,6 +189,11 @@ class Units:
             raise _unknown(name)
         return stored
 
+    async def _why(self, node: str, name: str) -> str:
+        """Why a unit was placed on a machine."""
+        entry = await self._desired.store.get(placement_key(node, name))
+        return "" if entry is None else PlacementRecord.decode(entry.value).why
+
     def _accepted(self, committed: Committed) -> Accepted:
         planned = committed.plan
         is_global = []
@@ -201,27 +202,38 @@ class Units:
             stored = committed.before.units.get(name)
             if record is None and stored is not None:
                 record = stored.record
-            if record is not None and view(record, None, "").is_global:
+            if record is not None and known(record, 0).is_global:
                 is_global.append(name)
         warnings = planned.warnings + tuple(str(p) for p in committed.problems)
-        return Accepted(planned.reach, tuple(planned.changes), self._machine(), tuple(is_global), warnings)
-
-    def _machine(self) -> str:
-        address = primary_ip()
-        name = f"{self._desired.node[:8]}..."
-        return f"{name}/{address}" if address else name
+        shown = self._desired.shown()
+        nodes = shown.node_ids()
+        machine = shown.label(nodes[0]) if len(nodes) == 1 else ""
+        changed = tuple(planned.changes)
+        return Accepted(planned.reach, changed, machine, tuple(is_global), warnings, committed.revision)
 
     async def _progress(
         self, order: Order, committed: Committed, accepted: Accepted
     ) -> AsyncGenerator[bytes, None]:
         yield _line(Progress(accepted=accepted))
         names = [name for name in accepted.units if not _is_template(name)]
-        steps = outcomes(self._desired.store, self._desired.node, order.verb, names, committed.revision)
+        steps = outcomes(self._desired, order.verb, names, committed.revision)
         try:
             async for outcome in steps:
                 yield _line(Progress(outcome=outcome))
         finally:
             await steps.aclose()
+
+
+def _listed(shown: Shown, name: str, node: str) -> list[str]:
+    """The names of the units that a list asks for, in order."""
+    now = shown.now
+    names = now.names
+    if node:
+        there = now.placed.get(node, set()) | now.reported.get(node, set())
+        names = sorted(there & {*now.units, *now.unreadable})
+    if name:
+        names = matching(names, name) if is_glob(name) else [n for n in names if n == name]
+    return names
 
 
 def _line(value: object) -> bytes:

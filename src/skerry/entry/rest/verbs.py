@@ -11,7 +11,6 @@ found or may not be changed refuses the whole request, and every such unit is na
 from __future__ import annotations
 
 import enum
-import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import msgspec
 
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.companions import companions_named, companions_to_load
+from skerry.entry.rest.snapshot import is_glob, matching
 from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import UnitName, parse_name
@@ -133,15 +133,10 @@ def plan(order: Order, now: Snapshot) -> Plan:
     return Plan(planner.changes, tuple(planner.reach), tuple(planner.warnings), tuple(planner.checked))
 
 
-def is_glob(name: str) -> bool:
-    """Whether a name means several: `*`, `?` and `[` stand in no unit's name."""
-    return any(c in name for c in "*?[")
-
-
 def _expand(planner: _Planner, wanted: str) -> list[str]:
     if not is_glob(wanted):
         return [wanted]
-    found = sorted(name for name in planner.now.units if fnmatch.fnmatchcase(name, wanted))
+    found = sorted(matching(planner.now.units, wanted))
     if planner.order.verb in _OFFERING:
         found = [name for name in found if not _is_template(name)]
     if not found:

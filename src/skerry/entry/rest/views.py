@@ -1,0 +1,181 @@
+"""What /v1 shows, as values: the shapes that handlers send and that the client reads.
+
+Only structs of msgspec stand here, so that a client imports them without a server's libraries. A field that
+is "" says nothing is known; None says that there is none. Later versions add fields, and readers pass over
+those that they do not know.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry.fleet.state.node import Liveness, Role
+from skerry.fleet.state.unit import Attachment, DesiredState
+
+
+class StateView(msgspec.Struct, frozen=True):
+    """A unit on one machine, in the words of that machine's systemd; `unit` is what systemd runs."""
+
+    machine: str
+    current: DesiredState
+    unit: str
+    load: str
+    active: str
+    sub: str
+    result: str
+    problem: str | None
+    hash: str
+
+
+class UnitView(msgspec.Struct, frozen=True):
+    """A unit as /v1 shows it; `active`, `sub`, `load` and `result` are systemd's words, "" unknown.
+
+    `machine` is where the unit is placed, or where it still is; "" while it is on no machine, and for a
+    Global unit, which is on many. `states` has one element for each machine that holds the unit; the words
+    beside it are those of `machine`, for a Global unit those of the machine where it is worst. `unit` is
+    what systemd runs: the same name, or the service made of a Quadlet file. `report_hash` is the content
+    that the node's words are about.
+    """
+
+    name: str
+    hash: str
+    identity: str
+    desired: DesiredState
+    current: DesiredState
+    machine: str
+    is_global: bool
+    description: str
+    unit: str
+    load: str
+    active: str
+    sub: str
+    result: str
+    problem: str | None
+    report_hash: str
+    drop_ins: tuple[str, ...]
+    files: tuple[str, ...]
+    states: tuple[StateView, ...] = ()
+
+
+class UnitList(msgspec.Struct, frozen=True):
+    """One page. `machines` maps the ids of the machines that the page names to their addresses.
+
+    `revision` is where a watch goes on from, `next` the token of the next page, None on the last.
+    """
+
+    units: tuple[UnitView, ...]
+    unreadable: dict[str, str]
+    machines: dict[str, str]
+    revision: int = 0
+    next: str | None = None
+
+
+class UnitDetail(msgspec.Struct, frozen=True):
+    """A unit with the texts that its author gave; `placed` says why it is on its machine."""
+
+    unit: UnitView
+    text: str
+    drop_ins: tuple[Attachment, ...]
+    files: tuple[Attachment, ...]
+    placed: str = ""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to an order, durable when it is sent; `changed` names what was not so before.
+
+    `machine` is where units are placed where there is but one machine, as lists show it; "" otherwise.
+    """
+
+    units: tuple[str, ...]
+    changed: tuple[str, ...]
+    machine: str
+    global_units: tuple[str, ...]
+    warnings: tuple[str, ...]
+    revision: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How far a unit is: `done` is None while it is under way, then whether it went well.
+
+    `said` is a sentence where it did not, and systemd's own words meanwhile. `machine` is where it is, as
+    lists show it; for a Global unit how many machines there are.
+    """
+
+    name: str
+    done: bool | None
+    said: str
+    current: DesiredState
+    active: str
+    sub: str
+    machine: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of an order's stream: first `accepted`, then an `outcome` whenever a unit moves."""
+
+    accepted: Accepted | None = None
+    outcome: Outcome | None = None
+
+
+class UnitEvent(msgspec.Struct, frozen=True):
+    """A change of a unit; `unit` is None where it is gone."""
+
+    name: str
+    unit: UnitView | None
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """A machine: what it says of itself, what the servers know of it, what people want of it.
+
+    Sizes are in bytes. `metadata` are the labels that count: those set through the API go before those of
+    the machine's own settings. `units` counts those placed there, Global ones left out. `since` is when
+    `liveness` became so, in seconds since 1970, 0 where nobody knows.
+    """
+
+    id: str
+    hostname: str
+    role: Role
+    liveness: Liveness
+    since: float
+    address: str
+    addresses: tuple[str, ...]
+    metadata: dict[str, str]
+    cordoned: bool
+    draining: bool
+    units: int
+    cpus: int
+    memory_bytes: int
+    disk_bytes: int
+    disk_free_bytes: int
+    kernel: str
+    os_version: str
+    skerry_version: str
+    boot_id: str
+    architecture: str
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    """One page; see UnitList."""
+
+    nodes: tuple[NodeView, ...]
+    revision: int = 0
+    next: str | None = None
+
+
+class NodeEvent(msgspec.Struct, frozen=True):
+    """A change of a machine; `node` is None where it is gone."""
+
+    id: str
+    node: NodeView | None
+
+
+class DrainProgress(msgspec.Struct, frozen=True):
+    """One line of a drain: the units that are still there; `done` when there are none.
+
+    `said` is a sentence: what just happened, or why it goes no further for now.
+    """
+
+    node: str
+    done: bool
+    left: tuple[str, ...]
+    said: str

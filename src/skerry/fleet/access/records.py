@@ -89,7 +89,7 @@ class RevokedRecord(_Record, frozen=True, forbid_unknown_fields=True):
     version: int = VERSION
 
 
-class AuditRecord(_Record, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class AuditRecord(_Record, frozen=True, forbid_unknown_fields=True):
     """One thing that was asked for: who (`kind` and name), from where, what, and what became of it.
 
     `outcome` is the HTTP status. Never a body, never a query: they may hold secrets.

@@ -1,0 +1,146 @@
+"""The audit log: who asked for which change, from where, and what became of it; bounded, without secrets.
+
+    /skerry/v1/audit/changes/<id>   units, nodes, tokens, the cluster: in the store before the answer is sent
+    /skerry/v1/audit/keys/<id>      /v2/keys: gathered for a second, for programs write there all the time
+    <id> = microseconds since 1970 in 16 hexadecimal digits, so that names sort by time, and 4 of chance
+
+Each series keeps its newest records; concurrent ones share a transaction. Refusals of people nobody knows
+are not written here, where a stranger could push out what matters, but to the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from skerry.fleet.access.records import AUDIT_PREFIX, AuditRecord
+from skerry.fleet.state.document import RecordError
+from skerry.fleet.store.errors import StoreError
+from skerry.fleet.store.interface import Delete, Put
+
+if TYPE_CHECKING:
+    from skerry.fleet.store.interface import Operation, Store
+    from skerry.kit.clock import Clock
+
+log = logging.getLogger("skerry.access")
+
+BATCH = 100  # etcd takes 128 operations a transaction
+GATHER_S = 1.0
+MOST_GATHERED = 10_000
+
+
+class Series(enum.StrEnum):
+    CHANGES = "changes"
+    KEYS = "keys"
+
+
+KEPT = {Series.CHANGES: 10_000, Series.KEYS: 2_000}
+
+
+@dataclass(slots=True)
+class _Waiting:
+    put: Put
+    written: bool = False
+
+
+@dataclass(slots=True)
+class _State:
+    keep: int
+    waiting: list[_Waiting] = field(default_factory=list)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held: int | None = None  # how many are in the store, as far as this server knows
+
+
+class Audit:
+    """Over one store; run `run` for what is gathered."""
+
+    def __init__(self, store: Store, clock: Clock, *, keep: dict[Series, int] | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._series = {series: _State((keep or KEPT)[series]) for series in Series}
+        self._last = 0
+
+    async def append(self, record: AuditRecord, series: Series = Series.CHANGES) -> None:
+        """Write a record; it is in the store on return. Raises StoreError."""
+        state = self._series[series]
+        mine = _Waiting(Put(self._key(record, series), record.encode()))
+        state.waiting = [*state.waiting[-MOST_GATHERED:], mine]
+        async with state.lock:
+            while not mine.written:
+                await self._write(series, state)
+
+    def gather(self, record: AuditRecord, series: Series = Series.KEYS) -> None:
+        """Write a record within a second or so; a flood loses its oldest."""
+        waiting = self._series[series].waiting
+        if len(waiting) >= MOST_GATHERED:
+            del waiting[0]
+        waiting.append(_Waiting(Put(self._key(record, series), record.encode())))
+
+    async def run(self) -> None:
+        """Write what was gathered, for as long as this runs, and once more when it ends."""
+        try:
+            while True:
+                await self._clock.sleep(GATHER_S)
+                await self.flush()
+        finally:
+            await asyncio.shield(self.flush())
+
+    async def flush(self) -> None:
+        """Write what was gathered; what the store does not take is kept for the next time."""
+        for series, state in self._series.items():
+            async with state.lock:
+                try:
+                    while state.waiting:
+                        await self._write(series, state)
+                except StoreError as error:
+                    log.warning("the audit log cannot be written for now: %s", error.message)
+
+    async def newest(
+        self, series: Series = Series.CHANGES, *, limit: int = 100, before: str | None = None
+    ) -> list[tuple[str, AuditRecord]]:
+        """Ids and records, the newest first, without unreadable ones; `before` an id: the next page."""
+        prefix = f"{AUDIT_PREFIX}{series}/"
+        found: list[tuple[str, AuditRecord]] = []
+        for entry in reversed((await self._store.list(prefix)).entries):
+            name = entry.key.removeprefix(prefix)
+            if before is not None and name >= before:
+                continue
+            try:
+                found.append((name, AuditRecord.decode(entry.value)))
+            except RecordError:
+                continue
+            if len(found) == limit:
+                break
+        return found
+
+    def _key(self, record: AuditRecord, series: Series) -> str:
+        self._last = max(int(record.at * 1_000_000), self._last + 1)
+        return f"{AUDIT_PREFIX}{series}/{self._last:016x}-{secrets.token_hex(2)}"
+
+    async def _write(self, series: Series, state: _State) -> None:
+        batch, later = state.waiting[:BATCH], state.waiting[BATCH:]
+        state.waiting = later
+        try:
+            await self._store.transact([], [one.put for one in batch])
+        except BaseException:
+            # Whoever waits for one of these tries it again; the key is the same, so nothing is twice.
+            state.waiting = batch + state.waiting
+            raise
+        for one in batch:
+            one.written = True
+        if state.held is not None:
+            state.held += len(batch)
+        if state.held is None or state.held > state.keep + state.keep // 10:
+            state.held = await self._bound(series, state.keep)
+
+    async def _bound(self, series: Series, keep: int) -> int:
+        entries = (await self._store.list(f"{AUDIT_PREFIX}{series}/")).entries
+        old = entries[: max(0, len(entries) - keep)]
+        for start in range(0, len(old), BATCH):
+            gone: list[Operation] = [Delete(entry.key) for entry in old[start : start + BATCH]]
+            await self._store.transact([], gone)
+        return len(entries) - len(old)

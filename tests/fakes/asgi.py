@@ -15,6 +15,7 @@ from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.machine import Node
+from skerry.fleet.schedule.explain import Explanation, Refusal, Standing
 from skerry.fleet.state.node import Facts, Liveness, PresenceRecord, presence_key
 from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord, placement_key
 from skerry.fleet.state.unit import DesiredState, UnitReport, report_key
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
     from skerry.kit.http import Json
+
+
+async def explain(unit: str) -> Explanation:
+    """A scheduler that finds no machine."""
+    refusals = (Refusal("Memory=64G", "2 machines have too little memory", 2),)
+    return Explanation(unit, Standing.PENDING, "no machine can take it", None, 2, 0, refusals)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class Api:
         self.store = MemoryStore(clock=clock)
         self.desired = Desired(self.store, Node(self.node, metadata or {}), check, clock)
         self.app = create_app(
-            Host(self.node, root=Path("/nonexistent")), Cluster(self.desired, journal, (), limit)
+            Host(self.node, root=Path("/nonexistent")),
+            Cluster(self.desired, journal, limit=limit, explain=explain),
         )
         self._following: asyncio.Task[None] | None = None
 

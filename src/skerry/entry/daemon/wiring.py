@@ -102,7 +102,7 @@ async def run(
             check = _minding_the_host(doors.check, PlacedUnits(paths.root))
             desired = Desired(store, node, check, doors.clock)
             more = key_routes(Keyspace(store, doors.clock))
-            cluster = Cluster(desired, doors.journal, more, settings.token_limit)
+            cluster = Cluster(desired, doors.journal, more, limit=settings.token_limit)
         server = make_server(create_app(host, cluster))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_watchdog(doors.clock))]

@@ -2,6 +2,7 @@
 
     /fleet/v1, /v1-alpha   fleet's own API              /v1/host     this machine
     /v1/units, /v1/verify  units                        /v1/events   changes as they come
+    /v1/nodes              machines                     /v1/cluster  how all of it is
     /v1/openapi.json       this API, described          /metrics     numbers for Prometheus
 
 Without a store (it is damaged, say) everything but /v1/host answers 503 with the reason.
@@ -16,10 +17,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
+from skerry.entry.rest.cluster import ClusterStatus, Surroundings
 from skerry.entry.rest.codec import RequestError, on_error
 from skerry.entry.rest.events import Events
 from skerry.entry.rest.fleet import Fleet
 from skerry.entry.rest.metrics import Metrics
+from skerry.entry.rest.nodes import Nodes, Removal, nothing_more
 from skerry.entry.rest.openapi import OpenApi
 from skerry.entry.rest.pages import DEFAULT_LIMIT
 from skerry.entry.rest.units import Units
@@ -33,18 +36,25 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.desired import Desired
     from skerry.entry.rest.host import Host
-    from skerry.entry.rest.units import Journal
+    from skerry.entry.rest.units import Explain, Journal
 
+ALONE = Surroundings()
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the API needs of a machine whose store is open; `more` are routes of other parts."""
+    """What the API needs of a machine whose store is open; `more` are routes of other parts.
+
+    `explain` says why a unit is where it is, where somebody can.
+    """
 
     desired: Desired
     journal: Journal
     more: Sequence[BaseRoute] = ()
+    around: Surroundings = ALONE
+    removal: Removal = nothing_more
+    explain: Explain | None = None
     limit: int = DEFAULT_LIMIT
 
 
@@ -54,7 +64,9 @@ def create_app(host: Host, cluster: Cluster | None) -> Starlette:
     if cluster is None:
         routes.append(Route("/{path:path}", _unavailable(host), methods=list(ALL_METHODS)))
     else:
-        routes += Units(cluster.desired, cluster.journal).routes()
+        routes += Units(cluster.desired, cluster.journal, cluster.explain).routes()
+        routes += Nodes(cluster.desired, cluster.removal).routes()
+        routes += ClusterStatus(cluster.desired, cluster.around).routes()
         routes += Events(cluster.desired).routes()
         routes += Metrics(cluster.desired, host).routes()
         routes += Fleet(cluster.desired, limit=cluster.limit).routes()

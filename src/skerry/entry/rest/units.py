@@ -5,6 +5,7 @@ POST   /v1/units                 an Order; the answer tells of every unit, or st
 GET    /v1/units/{name}          UnitDetail: the view with the texts
 DELETE /v1/units/{name}          204
 GET    /v1/units/{name}/file     the author's text, as it was submitted
+GET    /v1/units/{name}/explain  why it is where it is, or nowhere
 GET    /v1/units/{name}/journal  lines of the journal; ?lines=N, ?follow=true, as NDJSON
 POST   /v1/verify                offers; every problem of each, nothing is stored
 """
@@ -35,6 +36,7 @@ from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.verbs import Offer, Order
 from skerry.entry.rest.views import Accepted, Progress, UnitDetail, UnitList
 from skerry.entry.rest.waiting import outcomes
+from skerry.fleet.schedule.explain import Explanation, Standing
 from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.journal import MOST_LINES, Line
@@ -63,6 +65,12 @@ class Journal(Protocol):
     def __call__(self, unit: str, *, lines: int = 10, follow: bool = False) -> AsyncIterator[Line]: ...
 
 
+class Explain(Protocol):
+    """Says why a unit is where it is, or nowhere; None where nobody knows such a unit."""
+
+    async def __call__(self, unit: str) -> Explanation | None: ...
+
+
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offers: tuple[Offer, ...]
 
@@ -75,9 +83,10 @@ class Verified(msgspec.Struct, frozen=True):
 class Units:
     """The handlers."""
 
-    def __init__(self, desired: Desired, journal: Journal) -> None:
+    def __init__(self, desired: Desired, journal: Journal, explain: Explain | None = None) -> None:
         self._desired = desired
         self._journal = journal
+        self._explain = explain
 
     def routes(self) -> list[Route]:
         return [
@@ -86,6 +95,7 @@ class Units:
             Route("/v1/units/{name}", self.get, methods=["GET"]),
             Route("/v1/units/{name}", self.delete, methods=["DELETE"]),
             Route("/v1/units/{name}/file", self.file, methods=["GET"]),
+            Route("/v1/units/{name}/explain", self.explain, methods=["GET"]),
             Route("/v1/units/{name}/journal", self.journal, methods=["GET"]),
             Route("/v1/verify", self.verify, methods=["POST"]),
         ]
@@ -144,6 +154,20 @@ class Units:
         """The unit's file as its author submitted it."""
         return PlainTextResponse((await self._stored(request)).record.text)
 
+    @described(gives=Explanation)
+    async def explain(self, request: Request) -> Response:
+        """Why a unit is where it is, or why it is nowhere: per constraint, how many machines fail it."""
+        name = (await self._stored(request)).record.name
+        found = None if self._explain is None else await self._explain(name)
+        if found is None:
+            raise RequestError(
+                503,
+                "unavailable",
+                f"why {name} is where it is cannot be said at the moment",
+                hint="try again",
+            )
+        return respond(found)
+
     @described(
         gives=Line,
         media_type=NDJSON,
@@ -189,6 +213,13 @@ class Units:
             raise _unknown(name)
         return stored
 
+    async def _pending(self, name: str) -> str:
+        """Why a unit has no machine, "" where that is a matter of time."""
+        found = None if self._explain is None else await self._explain(name)
+        if found is None or found.standing is not Standing.PENDING or not found.refusals:
+            return ""
+        return f"{found.why}; it stays wanted, and starts when a machine can take it"
+
     async def _why(self, node: str, name: str) -> str:
         """Why a unit was placed on a machine."""
         entry = await self._desired.store.get(placement_key(node, name))
@@ -216,7 +247,8 @@ class Units:
     ) -> AsyncGenerator[bytes, None]:
         yield _line(Progress(accepted=accepted))
         names = [name for name in accepted.units if not _is_template(name)]
-        steps = outcomes(self._desired, order.verb, names, committed.revision)
+        pending = None if self._explain is None else self._pending
+        steps = outcomes(self._desired, order.verb, names, committed.revision, pending=pending)
         try:
             async for outcome in steps:
                 yield _line(Progress(outcome=outcome))

@@ -179,3 +179,74 @@ class DrainProgress(msgspec.Struct, frozen=True):
     done: bool
     left: tuple[str, ...]
     said: str
+
+
+class NodeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What PATCH changes of a machine: labels to set (null or "" takes one away), whether it is cordoned."""
+
+    metadata: dict[str, str | None] = {}
+    cordoned: bool | None = None
+
+
+class DrainOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`wait` asks for a stream that ends when the machine is empty."""
+
+    wait: bool = False
+
+
+class StoreMember(msgspec.Struct, frozen=True):
+    """One member of the store's quorum; `problem` is a sentence where it is not healthy."""
+
+    name: str
+    address: str
+    healthy: bool
+    leader: bool = False
+    learner: bool = False
+    size_bytes: int = 0
+    version: str = ""
+    problem: str = ""
+
+
+class StoreView(msgspec.Struct, frozen=True):
+    """The store: `kind` is memory, sqlite or etcd; `quota_bytes` 0 is none; `alarms` are sentences."""
+
+    kind: str
+    size_bytes: int = 0
+    quota_bytes: int = 0
+    members: tuple[StoreMember, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+
+class ServerView(msgspec.Struct, frozen=True):
+    """A machine that holds the state; `leads` where its scheduler is the one that decides."""
+
+    node: str
+    hostname: str
+    address: str
+    liveness: Liveness
+    version: str
+    leads: bool
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """How the cluster is. `name` and `id` are "" for a single machine; `node` is the server that answers.
+
+    `quorum` tells whether the store accepts changes. `nodes` counts machines by liveness, `versions` by the
+    version of Skerry that they run; `skews` are seconds by which machines' clocks go before the leader's,
+    where that is known. `healthy` is false where `problems` holds sentences.
+    """
+
+    id: str
+    name: str
+    node: str
+    revision: int
+    leader: str
+    servers: tuple[ServerView, ...]
+    quorum: bool
+    store: StoreView | None
+    nodes: dict[str, int]
+    versions: dict[str, int]
+    skews: dict[str, float]
+    units: dict[str, int]
+    healthy: bool
+    problems: tuple[str, ...]

@@ -8,11 +8,13 @@ import pytest
 
 from fakes.asgi import Api, Reply
 from skerry.entry.rest.pages import encode_token
+from skerry.fleet.state.node import Liveness
 from skerry.fleet.state.unit import DesiredState
 
 OPTIONS = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep 100"}]
 OTHER = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep 200"}]
-FLEET = {"section": "X-Fleet", "name": "MachineID", "value": "0" * 32}
+FLEET = ("MachineID", "0" * 32)
+ONE, TWO = "1" * 32, "2" * 32
 
 
 def told(*steps: tuple[object, ...], api: Api | None = None) -> Reply:
@@ -117,18 +119,47 @@ def test_refuses(steps: list[tuple[object, ...]], status: int, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("pair", "message"),
+    ("pairs", "message"),
     [
-        (("MachineOf", "b.service"), "MachineID= and MachineOf= cannot stand together"),
-        (("Conflicts", "b*"), "MachineID= and Conflicts= cannot stand together"),
-        (("Global", "true"), "MachineID= and Global= cannot stand together"),
-        (("Replaces", "b*"), "MachineID= and Replaces= cannot stand together"),
+        ([FLEET, ("MachineOf", "b.service")], "MachineID= and MachineOf= cannot stand together"),
+        ([FLEET, ("Conflicts", "b*")], "MachineID= and Conflicts= cannot stand together"),
+        ([FLEET, ("Global", "true")], "MachineID= and Global= cannot stand together"),
+        ([FLEET, ("Replaces", "b*")], "MachineID= and Replaces= cannot stand together"),
+        ([("Global", "true"), ("MachineOf", "b.service")], "Global= and MachineOf= cannot stand together"),
+        ([("Global", "yes"), ("Replaces", "b*")], "Global= and Replaces= cannot stand together"),
+        ([("Conflicts", "a*"), ("Replaces", "b*")], "Conflicts= and Replaces= cannot stand together"),
+        (
+            [("MachineOf", "b.service"), ("Conflicts", "b*")],
+            "MachineOf=b.service is also meant by Conflicts=",
+        ),
+        ([("MachineOf", "b.service"), ("Replaces", "b.*")], "MachineOf=b.service is also meant by Replaces="),
     ],
 )
-def test_refuses_requirements_that_contradict(pair: tuple[str, str], message: str) -> None:
-    options = [*OPTIONS, FLEET, {"section": "X-Fleet", "name": pair[0], "value": pair[1]}]
-    reply = told(put("a.service", options=options, desiredState="inactive"))
-    assert (reply.status, message in reply.error) == (400, True)
+def test_refuses_requirements_that_contradict(pairs: list[tuple[str, str]], message: str) -> None:
+    asks = [{"section": "X-Fleet", "name": name, "value": value} for name, value in pairs]
+    body = {"options": [*OPTIONS, *asks], "desiredState": "inactive"}
+
+    async def go() -> tuple[int, str, int]:
+        api = Api()
+        reply = await api.ask("PUT", "/fleet/v1/units/a.service", body)
+        return reply.status, reply.error, (await api.ask("GET", "/fleet/v1/units/a.service")).status
+
+    status, said, afterwards = asyncio.run(go())
+    assert (status, message in said, afterwards) == (400, True, 404)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [FLEET, ("MachineMetadata", "disk=ssd")],
+        [("Global", "true"), ("MachineMetadata", "disk=ssd")],
+        [("Global", "true"), ("Conflicts", "b*")],
+        [("Global", "false"), ("MachineOf", "b.service")],
+    ],
+)
+def test_accepts_requirements_that_fleet_allowed(pairs: list[tuple[str, str]]) -> None:
+    asks = [{"section": "X-Fleet", "name": name, "value": value} for name, value in pairs]
+    assert told(put("a.service", options=[*OPTIONS, *asks], desiredState="inactive")).status == 201
 
 
 @pytest.mark.parametrize(
@@ -246,6 +277,125 @@ def test_labels_are_set_in_both_forms_and_taken_away() -> None:
         return seen
 
     assert asyncio.run(go()) == [{"a": "1", "disk": "ssd", "room": "1"}, {"disk": "ssd"}]
+
+
+async def three(api: Api) -> Api:
+    """Two machines beside this one, and units: on the first, on the second, on both, on their way."""
+    await api.hear(ONE, addresses=("10.0.0.1", "fd00::1"), metadata={"disk": "ssd"})
+    await api.hear(TWO, addresses=("10.0.0.2",))
+    for name in ("a", "b", "g", "moving", "waiting"):
+        options = [*OPTIONS, {"section": "X-Fleet", "name": "Global", "value": str(name == "g")}]
+        body = {"options": options, "desiredState": "launched"}
+        await api.ask("PUT", f"/fleet/v1/units/{name}.service", body)
+    await api.place("a.service", ONE)
+    await api.report("a.service", DesiredState.LAUNCHED, node=ONE)
+    await api.place("b.service", TWO)
+    await api.report("b.service", DesiredState.LOADED, node=TWO, active="inactive", sub="dead")
+    for node in (ONE, TWO):
+        await api.report("g.service", DesiredState.LAUNCHED, node=node)
+    await api.place("moving.service", TWO)
+    await api.report("moving.service", DesiredState.LAUNCHED, node=ONE)
+    return api
+
+
+def over_three(method: str, target: str, body: object = None, *, prefix: str = "/fleet/v1") -> Reply:
+    async def go() -> Reply:
+        return await (await three(Api())).ask(method, f"{prefix}{target}", body)
+
+    return asyncio.run(go())
+
+
+def fields(page: object, kind: str, *names: str) -> list[tuple[object, ...]]:
+    return [tuple(item.get(name, "") for name in names) for item in page[kind]]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("prefix", ["/fleet/v1", "/v1-alpha"])
+def test_units_are_where_they_were_placed_in_the_state_reported_from_there(prefix: str) -> None:
+    page = over_three("GET", "/units", prefix=prefix).json
+    assert fields(page, "units", "name", "desiredState", "currentState", "machineID") == [
+        ("a.service", "launched", "launched", ONE),
+        ("b.service", "launched", "loaded", TWO),
+        ("g.service", "launched", "", ""),
+        ("moving.service", "launched", "inactive", TWO),
+        ("waiting.service", "launched", "inactive", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [("a", ONE), ("b", TWO), ("g", ONE), ("g", TWO), ("moving", ONE)]),
+        (f"?machineID={ONE}", [("a", ONE), ("g", ONE), ("moving", ONE)]),
+        ("?unitName=g.service", [("g", ONE), ("g", TWO)]),
+        (f"?unitName=g.service&machineID={TWO}", [("g", TWO)]),
+        ("?unitName=waiting.service", []),
+        ("?machineID=nowhere", []),
+    ],
+)
+def test_states_are_of_every_unit_on_every_machine(query: str, found: list[tuple[str, str]]) -> None:
+    states = fields(over_three("GET", f"/state{query}").json, "states", "name", "machineID")
+    assert states == [(f"{name}.service", machine) for name, machine in found]
+
+
+def test_the_state_of_one_unit_is_that_of_its_own_machine() -> None:
+    assert over_three("GET", "/state/g.service").json["machineID"] == ONE  # type: ignore[index,call-overload]
+    assert over_three("GET", "/state/waiting.service").status == 404
+
+
+def test_a_lost_machine_is_no_longer_listed_nor_its_states() -> None:
+    async def go() -> tuple[object, object]:
+        api = await three(Api())
+        await api.hear(ONE, Liveness.LOST)
+        machines = (await api.ask("GET", "/fleet/v1/machines")).json
+        states = (await api.ask("GET", "/fleet/v1/state")).json
+        return fields(machines, "machines", "id"), fields(states, "states", "machineID")
+
+    assert asyncio.run(go()) == ([(Api.node,), (TWO,)], [(TWO,), (TWO,)])
+
+
+def test_machines_come_in_pages_with_address_and_labels() -> None:
+    async def go() -> list[object]:
+        api = await three(Api(limit=1))
+        found: list[object] = []
+        target = "/v1-alpha/machines"
+        while target:
+            page = (await api.ask("GET", target)).json
+            assert isinstance(page, dict)
+            found += fields(page, "machines", "id", "primaryIP", "metadata")
+            token = page.get("nextPageToken")
+            target = f"/v1-alpha/machines?nextPageToken={token}" if token else ""
+        return found
+
+    found = asyncio.run(go())
+    assert found[1:] == [(ONE, "10.0.0.1", {"disk": "ssd"}), (TWO, "10.0.0.2", {})]
+
+
+def test_labels_of_any_machine_are_set_in_both_forms() -> None:
+    async def go() -> list[object]:
+        api = await three(Api())
+        operations = [
+            {"op": "replace", "path": f"/{ONE}/metadata/disk", "value": {"value": "hdd"}},
+            {"op": "add", "path": f"/{TWO}/metadata/rack.unit_1-a", "value": "7"},
+        ]
+        assert (await api.ask("PATCH", "/fleet/v1/machines", operations)).status == 204
+        page = (await api.ask("GET", "/fleet/v1/machines")).json
+        return [item["metadata"] for item in page["machines"]]  # type: ignore[index,call-overload,union-attr]
+
+    assert asyncio.run(go()) == [{}, {"disk": "hdd"}, {"rack.unit_1-a": "7"}]
+
+
+def test_one_operation_that_cannot_be_refuses_all() -> None:
+    async def go() -> tuple[int, object]:
+        api = await three(Api())
+        operations = [
+            {"op": "add", "path": f"/{ONE}/metadata/disk", "value": "hdd"},
+            {"op": "add", "path": "/nowhere/metadata/disk", "value": "hdd"},
+        ]
+        status = (await api.ask("PATCH", "/fleet/v1/machines", operations)).status
+        page = (await api.ask("GET", "/fleet/v1/machines")).json
+        return status, fields(page, "machines", "metadata")[1]
+
+    assert asyncio.run(go()) == (400, ({"disk": "ssd"},))
 
 
 @pytest.mark.parametrize("prefix", ["/fleet/v1", "/v1-alpha"])

@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import unquote
 
 from fakes.clock import FakeClock
@@ -21,11 +21,14 @@ from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord, pla
 from skerry.fleet.state.unit import DesiredState, UnitReport, report_key
 from skerry.fleet.store.interface import Delete, Put
 from skerry.fleet.store.memory import MemoryStore
+from skerry.kit.http import Answer, encode_query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Coroutine, Iterator, Mapping, MutableMapping
 
-    from skerry.kit.http import Json
+    from skerry.kit.http import Json, Query
+
+T = TypeVar("T")
 
 
 async def explain(unit: str) -> Explanation:
@@ -109,6 +112,45 @@ class Api:
         """What the leader would know of a machine."""
         record = PresenceRecord(Facts(**facts), liveness, 1_700_000_000.0)  # type: ignore[arg-type]
         await self.store.transact([], [Put(presence_key(node), record.encode())])
+
+
+class Wire:
+    """The client's transport to an Api, without sockets; streams are collected, so they have to end."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self._loop = asyncio.Runner()
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """Do something to the API's store, in the same event loop."""
+        return self._loop.run(work)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        target = path if query is None else f"{path}?{encode_query(query)}"
+        fields = {"content-type": content_type} | dict(headers or {})
+        reply = self._loop.run(self.api.ask(method, target, body, fields))
+        return Answer(reply.status, reply.headers, reply.body)
+
+    def lines(
+        self, method: str, path: str, value: Json = None, *, query: Query | None = None
+    ) -> Iterator[bytes]:
+        body = None if value is None else json.dumps(value).encode()
+        yield from self.request(method, path, query=query, body=body).checked().body.splitlines()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.close()
 
 
 async def ask(app: object, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:

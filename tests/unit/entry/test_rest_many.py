@@ -12,7 +12,7 @@ from starlette.requests import Request
 from fakes.asgi import Api
 from fakes.daemon import MACHINE
 from skerry.entry.rest.events import Events
-from skerry.entry.rest.verbs import Verb
+from skerry.entry.rest.views import Verb
 from skerry.entry.rest.waiting import outcomes
 from skerry.fleet.state.node import Liveness
 from skerry.fleet.state.unit import DesiredState
@@ -221,7 +221,8 @@ def test_why_a_unit_is_pending_ends_the_wait() -> None:
     async def go() -> list[tuple[bool | None, str]]:
         api = await with_units(a=HELLO)
         await api.desired.fresh()
-        waiting = outcomes(api.desired, Verb.START, ["a.service"], 0, pending=why, settle_s=0.001)
+        api.desired.settle_s = 0.001
+        waiting = outcomes(api.desired, Verb.START, ["a.service"], 0, pending=why)
         return [(outcome.done, outcome.said) async for outcome in waiting]
 
     assert asyncio.run(go()) == [

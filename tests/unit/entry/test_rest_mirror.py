@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fakes.asgi import Api
 from fakes.clock import FakeClock
 from skerry.entry.rest.mirror import Contents, Mirror
-from skerry.entry.rest.verbs import Offer, make_record
+from skerry.entry.rest.verbs import make_record
+from skerry.entry.rest.views import Offer
 from skerry.fleet.state.node import Facts, Liveness, NodeRecord, PresenceRecord, node_key, presence_key
 from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.fleet.state.unit import DesiredState, UnitReport, report_key, unit_key

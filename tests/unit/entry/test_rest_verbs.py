@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.snapshot import Snapshot, Stored
-from skerry.entry.rest.verbs import Offer, Order, Verb, make_record, plan
+from skerry.entry.rest.verbs import make_record, plan
+from skerry.entry.rest.views import Offer, Order, Verb
 from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
 
 TEXT = "[Service]\nExecStart=/bin/sleep 1\n"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fakes.asgi import Api
-from skerry.entry.rest.verbs import Offer, Verb, make_record
+from skerry.entry.rest.verbs import make_record
+from skerry.entry.rest.views import Offer, Verb
 from skerry.entry.rest.waiting import judge, outcomes
 from skerry.fleet.state.unit import DesiredState, UnitReport, unit_key
 from skerry.fleet.store.interface import Put

@@ -14,6 +14,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from skerry.entry.rest.views import ErrorBody, ErrorView, ProblemView
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.store.errors import StoreError
 from skerry.host.units.errors import ServiceManagerError, UnitError
@@ -40,32 +41,6 @@ class RequestError(SkerryError):
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
-
-
-class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem as a client sees it; `shown` is the line to print."""
-
-    file: str
-    message: str
-    severity: str
-    shown: str
-    line: int | None = None
-    hint: str | None = None
-
-
-class ErrorView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `{"error": …}` holds."""
-
-    code: str
-    message: str
-    hint: str | None = None
-    problems: tuple[ProblemView, ...] = ()
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """Every error of ours."""
-
-    error: ErrorView
 
 
 async def read_body(request: Request) -> bytes:

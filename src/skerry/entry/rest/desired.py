@@ -16,7 +16,7 @@ from skerry.entry.rest.companions import is_quadlet
 from skerry.entry.rest.mirror import Mirror
 from skerry.entry.rest.shown import Shown
 from skerry.entry.rest.snapshot import Snapshot, is_glob, matching, read_snapshot, stored_unit
-from skerry.entry.rest.verbs import Offer, Order, Plan, plan
+from skerry.entry.rest.verbs import Plan, plan
 from skerry.fleet.state.unit import UnitRecord, unit_key
 from skerry.fleet.store.interface import Compare, Delete, Field, Put, Relation, absent
 from skerry.host.units.check import check_files, refuse
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.machine import Node
     from skerry.entry.rest.snapshot import Stored
+    from skerry.entry.rest.views import Offer, Order
     from skerry.fleet.store.interface import Operation, Store
     from skerry.kit.clock import Clock
     from skerry.kit.errors import Problem
 
 ATTEMPTS = 20
+SETTLE_S = 1.5  # so long without news, then a unit counts as having come to rest
 
 
 class Check(Protocol):
@@ -64,6 +66,7 @@ class Desired:
         self.store = store
         self.node = node
         self.mirror = Mirror(store, clock)
+        self.settle_s = SETTLE_S
         self._check = check
 
     async def fresh(self) -> Shown:

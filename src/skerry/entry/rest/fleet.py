@@ -26,7 +26,8 @@ from skerry.entry.rest.discovery import discovery_document
 from skerry.entry.rest.machine import change_node
 from skerry.entry.rest.pages import DEFAULT_LIMIT, cut, decode_page
 from skerry.entry.rest.snapshot import Stored, read_units
-from skerry.entry.rest.verbs import Offer, make_record, replace_content
+from skerry.entry.rest.verbs import make_record, replace_content
+from skerry.entry.rest.views import Offer
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.unit import DesiredState, UnitRecord, UnitReport
 from skerry.host.units.check import refuse

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from starlette.routing import BaseRoute, Mount, Route
 
 import skerry
-from skerry.entry.rest.codec import JSON, ErrorBody, respond
+from skerry.entry.rest.codec import JSON, respond
+from skerry.entry.rest.views import ErrorBody
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -19,22 +19,22 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from skerry.entry.rest.codec import (
-    NDJSON,
-    ProblemView,
-    RequestError,
-    classify,
-    decode,
-    problem_views,
-    respond,
-)
+from skerry.entry.rest.codec import NDJSON, RequestError, classify, decode, problem_views, respond
 from skerry.entry.rest.mirror import known
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.pages import page_after
 from skerry.entry.rest.snapshot import is_glob, matching
 from skerry.entry.rest.streaming import Stream
-from skerry.entry.rest.verbs import Offer, Order
-from skerry.entry.rest.views import Accepted, Progress, UnitDetail, UnitList
+from skerry.entry.rest.views import (
+    Accepted,
+    Order,
+    ProblemView,
+    Progress,
+    UnitDetail,
+    UnitList,
+    Verified,
+    VerifyRequest,
+)
 from skerry.entry.rest.waiting import outcomes
 from skerry.fleet.schedule.explain import Explanation, Standing
 from skerry.fleet.state.placement import PlacementRecord, placement_key
@@ -69,15 +69,6 @@ class Explain(Protocol):
     """Says why a unit is where it is, or nowhere; None where nobody knows such a unit."""
 
     async def __call__(self, unit: str) -> Explanation | None: ...
-
-
-class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    offers: tuple[Offer, ...]
-
-
-class Verified(msgspec.Struct, frozen=True):
-    problems: tuple[ProblemView, ...]
-    refused: tuple[str, ...]
 
 
 class Units:

@@ -10,7 +10,6 @@ found or may not be changed refuses the whole request, and every such unit is na
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,8 @@ import msgspec
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.companions import companions_named, companions_to_load
 from skerry.entry.rest.snapshot import is_glob, matching
-from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord
+from skerry.entry.rest.views import Offer, Order, Verb
+from skerry.fleet.state.unit import DesiredState, UnitRecord
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.name import UnitName, parse_name
 from skerry.host.units.template import lookup_order
@@ -33,51 +33,7 @@ if TYPE_CHECKING:
 _ORDER = (DesiredState.INACTIVE, DesiredState.LOADED, DesiredState.LAUNCHED)
 
 
-class Verb(enum.StrEnum):
-    SUBMIT = "submit"
-    LOAD = "load"
-    START = "start"
-    STOP = "stop"
-    UNLOAD = "unload"
-    DESTROY = "destroy"
-
-    @property
-    def target(self) -> DesiredState:
-        return _TARGETS.get(self, DesiredState.INACTIVE)
-
-
-_TARGETS = {
-    Verb.LOAD: DesiredState.LOADED,
-    Verb.START: DesiredState.LAUNCHED,
-    Verb.STOP: DesiredState.LOADED,
-}
 _OFFERING = frozenset({Verb.SUBMIT, Verb.LOAD, Verb.START})
-
-
-class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A unit as its author has it at hand: the file, its drop-ins, files beside a Quadlet.
-
-    `file` is where the author keeps it, for messages only.
-    """
-
-    name: str
-    text: str
-    drop_ins: tuple[Attachment, ...] = ()
-    files: tuple[Attachment, ...] = ()
-    file: str = ""
-
-
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request: a verb over full names and globs of stored units, with the author's files at hand.
-
-    A glob means stored units only. `wait` asks for a stream that ends when the state is reached.
-    """
-
-    verb: Verb
-    names: tuple[str, ...]
-    offers: tuple[Offer, ...] = ()
-    replace: bool = False
-    wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

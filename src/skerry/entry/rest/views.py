@@ -1,4 +1,4 @@
-"""What /v1 shows, as values: the shapes that handlers send and that the client reads.
+"""What /v1 takes and shows, as values: the shapes that handlers and the client read and write.
 
 Only structs of msgspec stand here, so that a client imports them without a server's libraries. A field that
 is "" says nothing is known; None says that there is none. Later versions add fields, and readers pass over
@@ -7,10 +7,93 @@ those that they do not know.
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from skerry.fleet.state.node import Liveness, Role
 from skerry.fleet.state.unit import Attachment, DesiredState
+
+
+class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem as a client sees it; `shown` is the line to print."""
+
+    file: str
+    message: str
+    severity: str
+    shown: str
+    line: int | None = None
+    hint: str | None = None
+
+
+class ErrorView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `{"error": …}` holds."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    problems: tuple[ProblemView, ...] = ()
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """Every error of ours."""
+
+    error: ErrorView
+
+
+class Verb(enum.StrEnum):
+    SUBMIT = "submit"
+    LOAD = "load"
+    START = "start"
+    STOP = "stop"
+    UNLOAD = "unload"
+    DESTROY = "destroy"
+
+    @property
+    def target(self) -> DesiredState:
+        return _TARGETS.get(self, DesiredState.INACTIVE)
+
+
+_TARGETS = {
+    Verb.LOAD: DesiredState.LOADED,
+    Verb.START: DesiredState.LAUNCHED,
+    Verb.STOP: DesiredState.LOADED,
+}
+
+
+class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A unit as its author has it at hand: the file, its drop-ins, files beside a Quadlet.
+
+    `file` is where the author keeps it, for messages only.
+    """
+
+    name: str
+    text: str
+    drop_ins: tuple[Attachment, ...] = ()
+    files: tuple[Attachment, ...] = ()
+    file: str = ""
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One request: a verb over full names and globs of stored units, with the author's files at hand.
+
+    A glob means stored units only. `wait` asks for a stream that ends when the state is reached.
+    """
+
+    verb: Verb
+    names: tuple[str, ...]
+    offers: tuple[Offer, ...] = ()
+    replace: bool = False
+    wait: bool = False
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    offers: tuple[Offer, ...]
+
+
+class Verified(msgspec.Struct, frozen=True):
+    problems: tuple[ProblemView, ...]
+    refused: tuple[str, ...]
 
 
 class StateView(msgspec.Struct, frozen=True):

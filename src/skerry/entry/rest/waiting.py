@@ -2,8 +2,8 @@
 
 `judge` decides on one report, `stand` on a unit over all its machines, both purely; `outcomes` follows the
 mirror. A unit that ran and ended before systemd could tell of it looks like one that was not begun: such a
-one is believed when nothing more is heard for SETTLE_S. A Global unit is done when it is so on every machine
-that it belongs on; machines that say nothing of it for long are not waited for.
+one is believed when nothing more is heard for `Desired.settle_s`. A Global unit is done when it is so on
+every machine that it belongs on; machines that say nothing of it for long are not waited for.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.entry.rest.verbs import Verb
-from skerry.entry.rest.views import Outcome
+from skerry.entry.rest.views import Outcome, Verb
 from skerry.fleet.state.unit import DesiredState, UnitReport
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
     Pending = Callable[[str], Awaitable[str]]
 
-SETTLE_S = 1.5
-PATIENCE = 4  # so many quiet turns of SETTLE_S, then who has said nothing is not waited for
+PATIENCE = 4  # so many quiet turns of Desired.settle_s, then who has said nothing is not waited for
 _RUNNING = frozenset({"active", "reloading", "refreshing"})
 _FINE = (True, "")
 
@@ -40,7 +38,6 @@ async def outcomes(
     revision: int,
     *,
     pending: Pending | None = None,
-    settle_s: float = SETTLE_S,
 ) -> AsyncGenerator[Outcome, None]:
     """Tell of each unit whenever it moves, until every one is done. `revision` is that of the order.
 
@@ -68,7 +65,7 @@ async def outcomes(
             if not open_names:
                 return
             try:
-                await asyncio.wait_for(moved.wait(), settle_s)
+                await asyncio.wait_for(moved.wait(), desired.settle_s)
             except TimeoutError:
                 quiet += 1
             else:

@@ -1,4 +1,4 @@
-"""The API of the key space served for a test, by the server that skerryd uses, in a thread of its own."""
+"""APIs served for a test, by the server that skerryd uses, in a thread of their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from skerry.entry.daemon.server import make_server, serve
+from fakes.asgi import Api
+from skerry.entry.daemon.server import Server, make_server, serve
 from skerry.entry.rest.keys import routes
 from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.store.memory import MemoryStore
 from skerry.kit.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from skerry.kit.clock import Clock
@@ -37,27 +38,54 @@ def listening(path: Path | None = None) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
+def served_api(path: Path, prepare: Callable[[Api], Awaitable[None]]) -> Iterator[str]:
+    """Serve a whole API over a store in memory, once `prepare` has filled it, on a Unix socket at `path`."""
+
+    async def begin() -> tuple[Server, Callable[[], Awaitable[None]]]:
+        api = Api()
+        api.follow()
+        await prepare(api)
+        return make_server(api.app), api.store.close
+
+    with listening(path) as listener, _in_a_thread(begin, listener):
+        yield str(path)
+
+
+@contextlib.contextmanager
 def served_keys(
     listener: socket.socket, *, clock: Clock | None = None, wait_limit_s: float = 60, keep: int = 1000
 ) -> Iterator[None]:
     """Serve a fresh key space in memory on `listener`."""
+
+    async def begin() -> tuple[Server, Callable[[], Awaitable[None]]]:
+        store = MemoryStore(clock=clock or SystemClock(), keep=keep)
+        keys = Keyspace(store, clock or SystemClock())
+        return make_server(Starlette(routes=routes(keys, wait_limit_s=wait_limit_s))), store.close
+
+    with _in_a_thread(begin, listener):
+        yield
+
+
+@contextlib.contextmanager
+def _in_a_thread(
+    begin: Callable[[], Awaitable[tuple[Server, Callable[[], Awaitable[None]]]]], listener: socket.socket
+) -> Iterator[None]:
+    """Run what `begin` makes in an event loop of its own, until the context ends."""
     started = threading.Event()
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def run() -> None:
-        store = MemoryStore(clock=clock or SystemClock(), keep=keep)
-        keys = Keyspace(store, clock or SystemClock())
-        server = make_server(Starlette(routes=routes(keys, wait_limit_s=wait_limit_s)))
+        server, close = await begin()
         serving = asyncio.create_task(serve(server, [listener]))
         wanted = asyncio.Event()
         stop.append((asyncio.get_running_loop(), wanted))
         started.set()
         await wanted.wait()
-        await store.close()
+        await close()
         server.should_exit = True
         await serving
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), name="served keys")
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="served")
     thread.start()
     started.wait()
     try:

@@ -227,6 +227,21 @@ def test_everything_answers_in_json(shell: Shell) -> None:
     assert json.loads(shell.unit("journal", "-n1", "--json", "hello")[0])["message"] == "hello.service says 0"
 
 
+@pytest.mark.parametrize("verb", ["list-files", "list"])
+def test_a_list_goes_on_with_what_changes(shell: Shell, verb: str) -> None:
+    shell.write("first.service")
+    shell.write("second.service")
+    shell.unit("start", "first")
+    words = [sys.executable, "-m", "skerry.entry.cli.main", "unit", verb, "--watch", "--json"]
+    environment = {**os.environ, **shell.daemon.environment, "PYTHONPATH": str(SRC)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["name"] == "first.service"
+        shell.unit("start", "second")
+        assert json.loads(watching.stdout.readline())["name"] == "second.service"
+        watching.kill()
+
+
 def test_completion_knows_the_stored_units(shell: Shell) -> None:
     shell.write("hello.service")
     shell.unit("submit", "hello")

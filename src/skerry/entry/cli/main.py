@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 # noun: what `skerry --help` says of it. The noun's module is skerry.entry.cli.<noun>, and holds a
 # click command of the same name.
 NOUNS = {
+    "cluster": "Look at the cluster; build and keep it.",
     "completion": "Complete words in your shell.",
     "demo": "Show the whole: compose, boot, run containers.",
     "etc": "Compare /etc with its defaults; settle conflicts.",
     "host": "Look at this machine: version, slots, health.",
     "image": "Compose images of the operating system.",
+    "kv": "Read and write keys, with etcd's v2 commands.",
     "lab": "Run nodes on this machine, to try things out.",
+    "node": "Look at machines; label, drain, remove them.",
     "provision": "Check a cloud-config, or apply it.",
     "release": "Publish images to channels, signed.",
     "unit": "Run units: containers and everything systemd runs.",

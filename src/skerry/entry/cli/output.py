@@ -39,10 +39,22 @@ def table(
         print(line if not limit or len(line) <= limit else line[: limit - 1] + "…")
 
 
+class Lines:
+    """Rows that follow a table as things change, under its columns; a cell that is wider pushes the rest."""
+
+    def __init__(self, rows: Sequence[Sequence[str]], columns: Sequence[str], *, legend: bool = True) -> None:
+        cells = [*rows, [column if legend else "" for column in columns]]
+        self._widths = [max(len(row[i] or "-") for row in cells) for i in range(len(columns))]
+
+    def add(self, row: Sequence[str]) -> None:
+        padded = [(cell or "-").ljust(width + GAP) for cell, width in zip(row, self._widths, strict=True)]
+        print("".join(padded).rstrip(), flush=True)
+
+
 def emit_json(value: Json) -> None:
     """Print one JSON document: indented for a person's terminal, on one line for a program."""
     indent = 2 if sys.stdout.isatty() else None
-    print(json.dumps(value, ensure_ascii=False, indent=indent))
+    print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)
 
 
 def say(text: str) -> None:

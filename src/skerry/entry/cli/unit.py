@@ -71,6 +71,8 @@ _replace = click.option("--replace", is_flag=True, help="Replace stored units th
 _no_legend = click.option("--no-legend", is_flag=True, help="Print no line of column names.")
 _full = click.option("-l", "--full", is_flag=True, help="Shorten nothing.")
 _fields = click.option("--fields", metavar="A,B,...", help="The columns to print.")
+_node = click.option("--node", "node", metavar="NODE", default="", help="Only what is on this machine.")
+_watch = click.option("--watch", is_flag=True, help="Go on with a line for every change.")
 
 
 @unit.command()
@@ -131,26 +133,55 @@ def destroy(units: tuple[str, ...], *, no_block: bool, as_json: bool) -> None:
 
 @unit.command("list")
 @_fields
+@_node
 @_no_legend
 @_full
+@_watch
 @_as_json
-def list_units(*, fields: str | None, no_legend: bool, full: bool, as_json: bool) -> None:
-    """List the units that are on a machine, in systemd's words."""
-    from skerry.entry.cli import unit_show
+def list_units(
+    *, fields: str | None, node: str, no_legend: bool, full: bool, watch: bool, as_json: bool
+) -> None:
+    """List the units that are on a machine, in systemd's words; one line for each unit and machine.
 
-    unit_show.list_units(fields, legend=not no_legend, full=full, as_json=as_json)
+    Fields: unit, machine, load, active, sub, hash, desc, problem.
+    """
+    from skerry.entry.cli import unit_list
+
+    listing = unit_list.Listing(fields, node=node, legend=not no_legend, full=full, as_json=as_json)
+    listing.show(unit_list.LIST, watch=watch)
 
 
 @unit.command("list-files")
 @_fields
+@_node
 @_no_legend
 @_full
+@_watch
 @_as_json
-def list_files(*, fields: str | None, no_legend: bool, full: bool, as_json: bool) -> None:
-    """List every unit that is stored, with the state that is wanted and the one it is in."""
+def list_files(
+    *, fields: str | None, node: str, no_legend: bool, full: bool, watch: bool, as_json: bool
+) -> None:
+    """List every unit that is stored, with the state that is wanted and the one it is in.
+
+    Fields: unit, hash, dstate, state, target, global, desc, tmachine, problem.
+    """
+    from skerry.entry.cli import unit_list
+
+    listing = unit_list.Listing(fields, node=node, legend=not no_legend, full=full, as_json=as_json)
+    listing.show(unit_list.LIST_FILES, watch=watch)
+
+
+@unit.command()
+@_one
+@_as_json
+def explain(name: str, *, as_json: bool) -> None:
+    """Tell why a unit is on its machine, or why no machine takes it.
+
+    For a unit that waits: each thing that it asks for, and how many machines fail it.
+    """
     from skerry.entry.cli import unit_show
 
-    unit_show.list_files(fields, legend=not no_legend, full=full, as_json=as_json)
+    unit_show.explain(asked(name).name, as_json=as_json)
 
 
 @unit.command()
@@ -257,6 +288,7 @@ def _tell(verb: str, outcome: dict[str, Json], waiting: set[str], machine: str, 
     if outcome["done"] is True:
         waiting.discard(name)
         if not as_json:
+            machine = str(outcome.get("machine") or machine)
             where = f" on {machine}" if machine else ""
             print(_REACHED[verb].format(name=name, where=where), flush=True)
     elif outcome["done"] is None and outcome["said"]:

@@ -1,93 +1,30 @@
-"""What `skerry unit` shows: lists with fleetctl's columns, status, texts, journals, and checks."""
+"""What `skerry unit` shows of one unit: status, reasons, texts, journals, and checks."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from skerry.entry.cli.api import client
-from skerry.entry.cli.output import BOLD, GREEN, RED, colour, emit_json, fields, say, table
+from skerry.entry.cli.output import BOLD, GREEN, RED, colour, emit_json, say, table
 from skerry.entry.cli.unit_files import LocalFileError, asked, offers
 from skerry.kit.errors import SkerryError
-from skerry.kit.http import quote
+from skerry.kit.http import ApiError, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from skerry.kit.http import Json
 
-    Row = Mapping[str, Json]
-    Columns = Mapping[str, Callable[[Row, "Machines"], str]]
 
-HASH_DIGITS = 7
+ELSEWHERE = "elsewhere"  # the API's code where a journal is on a machine that it cannot read from
 
 
 class RefusedError(SkerryError):
     """Files that were to be verified are not acceptable."""
-
-
-class Machines:
-    """Machines as the lists show them: `<8 hex>.../IP`, whole ids where nothing is to be shortened."""
-
-    def __init__(self, addresses: Mapping[str, Json], *, full: bool) -> None:
-        self._addresses = addresses
-        self.full = full
-
-    def show(self, machine: str) -> str:
-        """ "-" for none."""
-        if not machine:
-            return "-"
-        address = str(self._addresses.get(machine) or "")
-        name = machine if self.full else f"{machine[:8]}..."
-        return f"{name}/{address}" if address else name
-
-    def hash(self, text: str) -> str:
-        return text if self.full else text[:HASH_DIGITS]
-
-
-_LIST: Columns = {
-    "unit": lambda u, m: str(u["name"]),
-    "machine": lambda u, m: m.show(str(u["machine"])),
-    "load": lambda u, m: str(u["load"]),
-    "active": lambda u, m: str(u["active"]),
-    "sub": lambda u, m: str(u["sub"]),
-    "hash": lambda u, m: m.hash(str(u["report_hash"])),
-    "desc": lambda u, m: str(u["description"]),
-}
-_LIST_FILES: Columns = {
-    "unit": lambda u, m: str(u["name"]),
-    "hash": lambda u, m: m.hash(str(u["hash"])),
-    "dstate": lambda u, m: str(u["desired"]),
-    "state": lambda u, m: str(u["current"]),
-    "target": lambda u, m: "global" if u["is_global"] else m.show(str(u["machine"])),
-    "global": lambda u, m: "true" if u["is_global"] else "false",
-    "desc": lambda u, m: str(u["description"]),
-    "tmachine": lambda u, m: m.show(str(u["machine"])),
-    "problem": lambda u, m: str(u["problem"] or ""),
-}
-
-
-def list_units(asked_fields: str | None, *, legend: bool, full: bool, as_json: bool) -> None:
-    """Units that are on a machine."""
-    chosen = fields(asked_fields, _LIST, "unit,machine,active,sub")
-    units, machines = _units(full=full)
-    _show(
-        [u for u in units if u["current"] != "inactive"],
-        machines,
-        _LIST,
-        chosen,
-        legend=legend,
-        as_json=as_json,
-    )
-
-
-def list_files(asked_fields: str | None, *, legend: bool, full: bool, as_json: bool) -> None:
-    """Every stored unit."""
-    chosen = fields(asked_fields, _LIST_FILES, "unit,hash,dstate,state,target")
-    units, machines = _units(full=full)
-    _show(units, machines, _LIST_FILES, chosen, legend=legend, as_json=as_json)
 
 
 def status(names: Iterable[str], *, lines: int, as_json: bool) -> None:
@@ -96,7 +33,7 @@ def status(names: Iterable[str], *, lines: int, as_json: bool) -> None:
     for number, name in enumerate(names):
         detail = _mapping(client().call("GET", f"/v1/units/{quote(name)}"))
         unit = _mapping(detail["unit"])
-        written = list(_journal(name, lines=lines, follow=False)) if lines else []
+        written, elsewhere = _last_lines(name, lines)
         if as_json:
             answers.append({**unit, "journal": [dict(line) for line in written]})
             continue
@@ -107,6 +44,8 @@ def status(names: Iterable[str], *, lines: int, as_json: bool) -> None:
             print()
         for line in written:
             print(_short(line))
+        if elsewhere:
+            say(f"\nits journal is on that machine: `skerry unit journal {name}` reads it there")
     if as_json:
         emit_json(answers)
 
@@ -127,11 +66,16 @@ def cat(name: str, *, as_json: bool) -> None:
 
 def journal(name: str, *, lines: int, follow: bool, form: str) -> None:
     """The lines of a unit's journal, until interrupted where it is followed."""
-    for line in _journal(name, lines=lines, follow=follow):
-        if form == "json":
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-        else:
-            print(str(line["message"]) if form == "cat" else _short(line), flush=True)
+    try:
+        for line in _journal(name, lines=lines, follow=follow):
+            if form == "json":
+                print(json.dumps(line, ensure_ascii=False), flush=True)
+            else:
+                print(str(line["message"]) if form == "cat" else _short(line), flush=True)
+    except ApiError as error:
+        if error.code != ELSEWHERE:
+            raise
+        _journal_there(name, lines=lines, follow=follow, form=form)
 
 
 def verify(files: Iterable[str], *, as_json: bool) -> None:
@@ -153,27 +97,28 @@ def verify(files: Iterable[str], *, as_json: bool) -> None:
         say("no problems found")
 
 
-def _units(*, full: bool) -> tuple[list[Row], Machines]:
-    answer = _mapping(client().call("GET", "/v1/units"))
-    units = answer["units"]
-    unreadable = _mapping(answer["unreadable"])
-    for name, why in unreadable.items():
-        say(f"warning: unit {name} is not shown: {why}")
-    rows = [_mapping(u) for u in units] if isinstance(units, list) else []
-    return rows, Machines(_mapping(answer["machines"]), full=full)
-
-
-def _show(
-    units: list[Row], machines: Machines, columns: Columns, chosen: list[str], *, legend: bool, as_json: bool
-) -> None:
+def explain(name: str, *, as_json: bool) -> None:
+    """Why a unit is where it is."""
+    answer = _mapping(client().call("GET", f"/v1/units/{quote(name)}/explain"))
     if as_json:
-        emit_json([dict(u) for u in units])
+        emit_json(dict(answer))
         return
-    rows = [[columns[name](u, machines) for name in chosen] for u in units]
-    table(rows, chosen, legend=legend, full=machines.full)
+    node = f" on {answer['node']}" if answer.get("node") else ""
+    print(f"{name} is {answer['standing']}{node}: {answer['why']}")
+    refusals = answer.get("refusals")
+    rows = [
+        [str(refusal["constraint"]), str(refusal["nodes"]), str(refusal["reason"])]
+        for refusal in (refusals if isinstance(refusals, list) else [])
+        if isinstance(refusal, dict)
+    ]
+    if rows:
+        print()
+        table(rows, ["asks", "failing", "because"])
+    if answer.get("nodes"):
+        print(f"\n{answer['able']} of {answer['nodes']} machines can take it now")
 
 
-def _status(unit: Row) -> None:
+def _status(unit: Mapping[str, Json]) -> None:
     active, sub = str(unit["active"] or "inactive"), str(unit["sub"] or "dead")
     code = {"active": GREEN, "failed": RED}.get(active)
     dot = colour("●", code) if code else "○"
@@ -185,6 +130,7 @@ def _status(unit: Row) -> None:
         ("Active", words + (f", result {unit['result']}" if unit["result"] not in {"", "success"} else "")),
         ("Unit", str(unit["unit"]) if unit["unit"] != unit["name"] else ""),
         ("Machine", str(unit["machine"])),
+        *(("On", text) for text in _elsewhere(unit)),
         ("Hash", str(unit["hash"])),
         ("Drop-In", _joined(unit["drop_ins"])),
         ("Files", _joined(unit["files"])),
@@ -193,6 +139,50 @@ def _status(unit: Row) -> None:
     for name, text in rows:
         if text:
             print(f"{name:>9}: {text}")
+
+
+def _elsewhere(unit: Mapping[str, Json]) -> list[str]:
+    """How the unit is on machines beside its own: a Global one, or one that moves."""
+    states = unit.get("states")
+    held = [_mapping(state) for state in states] if isinstance(states, list) else []
+    return [
+        f"{state['machine']}: {state['active']} ({state['sub']})"
+        + (f", {state['problem']}" if state["problem"] else "")
+        for state in held
+        if state["machine"] != unit["machine"]
+    ]
+
+
+def _last_lines(name: str, lines: int) -> tuple[list[Mapping[str, Json]], bool]:
+    """The last lines of a unit's journal, and whether that is on a machine where they cannot be read from."""
+    if not lines:
+        return [], False
+    try:
+        return list(_journal(name, lines=lines, follow=False)), False
+    except ApiError as error:
+        if error.code != ELSEWHERE:
+            raise
+        return [], True
+
+
+def _journal_there(name: str, *, lines: int, follow: bool, form: str) -> None:
+    """Read the journal on the unit's own machine, as fleetctl did; does not return."""
+    from skerry.entry.cli import node_ssh
+
+    unit = _mapping(_mapping(client().call("GET", f"/v1/units/{quote(name)}"))["unit"])
+    states = unit.get("states")
+    held = [_mapping(state) for state in states] if isinstance(states, list) else []
+    there = next((state for state in held if state["machine"] == unit["machine"]), held[0])
+    output = {"json": "json", "cat": "cat"}.get(form, "short")
+    command = [
+        "journalctl",
+        "--no-pager",
+        f"--unit={there['unit']}",
+        f"--lines={lines}",
+        f"--output={output}",
+    ]
+    user = os.environ.get("SKERRY_SSH_USER")
+    node_ssh.shell(str(there["machine"]), [*command, *(["--follow"] if follow else [])], user=user)
 
 
 def _journal(name: str, *, lines: int, follow: bool) -> Iterable[Mapping[str, Json]]:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.mirror import PREFIX, unit_or_node
+from skerry.entry.rest.nodes import find_node
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.views import NodeEvent, UnitEvent
@@ -83,9 +84,10 @@ class Events:
         kinds = frozenset(request.query_params.get("kinds", ",".join(KINDS)).split(","))
         if not kinds <= set(KINDS):
             raise RequestError(400, "bad-request", f"kinds are {' and '.join(KINDS)}")
-        wanted = Wanted(kinds, request.query_params.get("name", ""), request.query_params.get("node", ""))
         after = None if said is None else int(said)
         shown = await self._desired.fresh()
+        node = request.query_params.get("node", "")
+        wanted = Wanted(kinds, request.query_params.get("name", ""), find_node(shown, node) if node else "")
         headers = {"Cache-Control": "no-store"}
         return Stream(self._events(shown, wanted, after), media_type="text/event-stream", headers=headers)
 

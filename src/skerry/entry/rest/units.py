@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from skerry.entry.rest.codec import NDJSON, RequestError, classify, decode, problem_views, respond
 from skerry.entry.rest.mirror import known
+from skerry.entry.rest.nodes import find_node
 from skerry.entry.rest.openapi import described
 from skerry.entry.rest.pages import page_after
 from skerry.entry.rest.snapshot import is_glob, matching
@@ -97,7 +98,8 @@ class Units:
         shown = await self._desired.fresh()
         query = request.query_params
         try:
-            names, token = page_after(_listed(shown, query.get("name", ""), query.get("node", "")), query)
+            node = find_node(shown, query["node"]) if query.get("node") else ""
+            names, token = page_after(_listed(shown, query.get("name", ""), node), query)
         except ValueError as error:
             raise RequestError(400, "bad-request", str(error)) from error
         views = tuple(shown.unit(name) for name in names if name in shown.now.units)

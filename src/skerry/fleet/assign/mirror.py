@@ -7,12 +7,16 @@ be read concerns every node, for any of them may run it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from skerry.fleet.schedule.constraints import labels_match
+from skerry.fleet.schedule.model import UnitSpec
+from skerry.fleet.schedule.reading import node_spec
 from skerry.fleet.state.document import RecordError
-from skerry.fleet.state.node import NODES_PREFIX, PRESENCE_PREFIX, NodeRecord, PresenceRecord
-from skerry.fleet.state.placement import PLACEMENTS_PREFIX
+from skerry.fleet.state.node import NODES_PREFIX, PRESENCE_PREFIX, Liveness, NodeRecord, PresenceRecord
+from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord
 from skerry.fleet.state.unit import UNITS_PREFIX, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitError
 from skerry.host.units.name import parse_name
@@ -23,31 +27,60 @@ from skerry.host.units.unit_file import parse_unit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from skerry.fleet.schedule.model import NodeSpec
+
 PREFIXES = (UNITS_PREFIX, PLACEMENTS_PREFIX, NODES_PREFIX, PRESENCE_PREFIX)
 
 K = TypeVar("K")
 
 _NO_REQUIREMENTS = Requirements()
-_TRUE = frozenset({"true", "yes", "1", "on", "t"})
 
 
-@dataclass(frozen=True, slots=True)
 class Unit:
     """A unit as far as it matters here. `record` is None, and `problem` a sentence, where it cannot be read.
 
-    `runs` is false for what no node is to hold: templates, and what is only known.
+    `runs` is false for what no node is to hold: templates, and what is only known. Texts are read as late as
+    can be: most units ask for nothing that matters here.
     """
 
-    record: UnitRecord | None
-    asks: Requirements = _NO_REQUIREMENTS
-    companions: tuple[str, ...] = ()
-    fence: bool = False
-    runs: bool = True
-    problem: str | None = None
+    __slots__ = ("_spec", "companions", "problem", "record", "runs")
+
+    def __init__(
+        self,
+        record: UnitRecord | None,
+        *,
+        runs: bool = True,
+        companions: tuple[str, ...] = (),
+        problem: str | None = None,
+    ) -> None:
+        self.record = record
+        self.runs = runs
+        self.companions = companions
+        self.problem = problem
+        self._spec: UnitSpec | None = None
+
+    @property
+    def spec(self) -> UnitSpec:
+        """The unit as the scheduler sees it."""
+        if self._spec is None:
+            asks = _NO_REQUIREMENTS
+            if self.record is not None:
+                name = self.record.name
+                with contextlib.suppress(UnitError):  # the agent says what is wrong with it
+                    asks = requirements(parse_unit(self.record.text, name), parse_name(name))[0]
+            self._spec = UnitSpec(self.record.name if self.record else "", asks, self.runs)
+        return self._spec
 
     @property
     def is_global(self) -> bool:
-        return self.runs and self.asks.is_global
+        return self.runs and self._says("[X-Fleet]") and self.spec.is_global
+
+    @property
+    def fence(self) -> bool:
+        return self._says("[X-Skerry]") and self.spec.asks.fence
+
+    def _says(self, section: str) -> bool:
+        return self.record is not None and section in self.record.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +103,12 @@ def read_unit(name: str, value: bytes) -> Unit:
         parsed = parse_name(name)
         if record.desired is DesiredState.INACTIVE or parsed.is_template:
             return Unit(record, runs=False)
-        if not parsed.is_quadlet and "[X-" not in record.text:
-            return Unit(record)
-        text = parse_unit(record.text, name)
+        companions: tuple[str, ...] = ()
+        if parsed.is_quadlet:
+            companions = companions_of(parse_unit(record.text, name))
+        return Unit(record, companions=companions)
     except (RecordError, UnitError) as error:
         return Unit(None, problem=error.message)
-    return Unit(
-        record,
-        requirements(text, parsed)[0],
-        companions_of(text) if parsed.is_quadlet else (),
-        (text.last("X-Skerry", "Fence") or "").lower() in _TRUE,
-    )
 
 
 class Mirror:
@@ -94,9 +122,9 @@ class Mirror:
         self._global: set[str] = set()
         self._unreadable: set[str] = set()
         self._keys: dict[str, bytes] = {}  # of nodes and presence, to know what a listing changes
-        self._said: dict[str, Mapping[str, str]] = {}
-        self._wanted: dict[str, Mapping[str, str]] = {}
-        self._watched: dict[str, Mapping[str, str]] = {}
+        self._said: dict[str, PresenceRecord] = {}
+        self._wanted: dict[str, NodeRecord] = {}
+        self._watched: dict[str, NodeSpec] = {}
         self._by_label: dict[tuple[str, str], set[str]] = {}
 
     def take(self, key: str, value: bytes | None) -> Concerned:
@@ -104,7 +132,7 @@ class Mirror:
         if key.startswith(UNITS_PREFIX):
             return self._take_unit(key.removeprefix(UNITS_PREFIX), value)
         if key.startswith(PLACEMENTS_PREFIX):
-            return self._take_placement(key.removeprefix(PLACEMENTS_PREFIX), present=value is not None)
+            return self._take_placement(key.removeprefix(PLACEMENTS_PREFIX), present=_stands(value))
         if key.startswith((NODES_PREFIX, PRESENCE_PREFIX)):
             return self._take_node(key, value)
         return NOBODY
@@ -116,28 +144,33 @@ class Mirror:
         for key, value in there.items():
             yield self.take(key, value)
 
-    def labels(self, node: str) -> Mapping[str, str]:
-        """What people set goes before what the machine says; an empty value takes a label away."""
-        both = {**self._said.get(node, {}), **self._wanted.get(node, {})}
-        return {key: value for key, value in both.items() if value}
+    def node(self, node: str) -> NodeSpec:
+        """The machine as the scheduler sees it; but whoever is spoken to lives."""
+        watched = self._watched.get(node)
+        if watched is not None:
+            return watched
+        spec = node_spec(node, self._wanted.get(node), self._said.get(node))
+        return replace(spec, liveness=Liveness.READY)
 
-    def candidate(self, name: str, node: str) -> bool:
-        """Whether the unit was placed on the node, or is to run wherever it can and can here."""
+    def fits(self, name: str, node: str) -> bool:
+        """Whether this is a Global unit whose labels are the node's."""
+        unit = self.units.get(name)
+        return (
+            unit is not None
+            and unit.is_global
+            and labels_match(unit.spec.asks.metadata, self.node(node).labels)
+        )
+
+    def is_placed(self, name: str, node: str) -> bool:
+        """Whether the scheduler gave it to the node. One that cannot be read may be anybody's."""
         unit = self.units.get(name)
         if unit is None:
             return False
-        if unit.problem is not None:
-            return True
-        if not unit.runs:
-            return False
-        if name in self.placed.get(node, ()):
-            return True
-        return unit.asks.is_global and _fits(unit.asks, self._watched.get(node) or self.labels(node))
+        return unit.problem is not None or (unit.runs and name in self.placed.get(node, ()))
 
-    def candidates(self, node: str) -> set[str]:
-        """Every candidate for a node."""
-        possible = self.placed.get(node, set()) | self._global | self._unreadable
-        return {name for name in possible if self.candidate(name, node)}
+    def possible(self, node: str) -> set[str]:
+        """The names among which all are that a node may have to hold."""
+        return self.placed.get(node, set()) | self._global | self._unreadable
 
     def named_by(self, name: str) -> Iterable[str]:
         """The units whose Quadlet text names this one."""
@@ -145,7 +178,7 @@ class Mirror:
 
     def watch(self, node: str) -> None:
         """Index the node by its labels from now on."""
-        self._index(node, self.labels(node))
+        self._index(node, self.node(node))
 
     def unwatch(self, node: str) -> None:
         self._index(node, None)
@@ -175,10 +208,10 @@ class Mirror:
         for either in (before, unit):
             if either is None:
                 continue
-            if either.problem is not None or (either.is_global and not either.asks.metadata):
+            if either.problem is not None or (either.is_global and not either.spec.asks.metadata):
                 return Concerned(frozenset({name}), None)
             if either.is_global:
-                nodes |= self._fitting(either.asks)
+                nodes |= self._fitting(either.spec.asks)
         for namer in self._namers(name):
             if namer in self._global:
                 return Concerned(frozenset({name}), None)
@@ -212,34 +245,35 @@ class Mirror:
             return NOBODY
         wanted = key.startswith(NODES_PREFIX)
         node = key.removeprefix(NODES_PREFIX if wanted else PRESENCE_PREFIX)
-        kept = self._wanted if wanted else self._said
+        try:
+            if value is None:
+                (self._wanted if wanted else self._said).pop(node, None)
+            elif wanted:
+                self._wanted[node] = NodeRecord.decode(value)
+            else:
+                self._said[node] = PresenceRecord.decode(value)
+        except RecordError:
+            return NOBODY  # what it said before holds
         if value is None:
             self._keys.pop(key, None)
-            kept.pop(node, None)
         else:
             self._keys[key] = value
-            try:
-                kept[node] = (
-                    NodeRecord.decode(value).metadata
-                    if wanted
-                    else PresenceRecord.decode(value).facts.metadata
-                )
-            except RecordError:
-                return NOBODY  # what it said before holds
-        if node not in self._watched:
+        before = self._watched.pop(node, None)
+        if before is None:
             return NOBODY
-        labels = self.labels(node)
-        if labels == self._watched[node]:
-            return Concerned(frozenset(), frozenset({node}))
-        self._index(node, labels)
-        return Concerned(frozenset(self._global), frozenset({node}))
+        now = self.node(node)
+        self._watched[node] = before
+        self._index(node, now)
+        same = now == before
+        return Concerned(frozenset() if same else frozenset(self._global), frozenset({node}))
 
-    def _index(self, node: str, labels: Mapping[str, str] | None) -> None:
-        for label in self._watched.pop(node, {}).items():
+    def _index(self, node: str, spec: NodeSpec | None) -> None:
+        before = self._watched.pop(node, None)
+        for label in before.labels.items() if before else ():
             _discard(self._by_label, label, node)
-        if labels is not None:
-            self._watched[node] = labels
-            for label in labels.items():
+        if spec is not None:
+            self._watched[node] = spec
+            for label in spec.labels.items():
                 self._by_label.setdefault(label, set()).add(node)
 
     def _fitting(self, asks: Requirements) -> set[str]:
@@ -253,8 +287,12 @@ class Mirror:
         return set.intersection(*found) if found else set()
 
 
-def _fits(asks: Requirements, labels: Mapping[str, str]) -> bool:
-    return all(labels.get(key) in values for key, values in asks.metadata)
+def _stands(value: bytes | None) -> bool:
+    """Whether a placement is there and not leaving; one of a newer server is taken for being there."""
+    try:
+        return value is not None and not PlacementRecord.decode(value).leaving
+    except RecordError:
+        return True
 
 
 def _put(names: set[str], name: str, *, present: bool) -> None:

@@ -1,7 +1,7 @@
 """One node's share of all units, kept up to date by what is touched.
 
-    candidates    placed here, or Global with labels that fit
-    - refused     fleet's rule: in the order of names, one that conflicts with an earlier one does not run
+    placed        by the scheduler
+    + Global      those with labels that fit, without a conflict among them, as far as there is room
     + companions  the Quadlet files that those name: loaded, even where they themselves are placed elsewhere
 
 An unreadable record is in the share as its problem.
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.fleet.assign.assignment import Assignment, Change, Full
+from skerry.fleet.schedule.constraints import globals_on, needs_room
 from skerry.fleet.state.unit import DesiredState
-from skerry.host.units.requirements import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from skerry.fleet.assign.mirror import Mirror
 
@@ -30,26 +30,29 @@ class Share:
         self._mirror = mirror
         self._node = node
         self._fencing = fencing
-        self._candidates: set[str] = set()
-        self._patterned: set[str] = set()
-        self._global: set[str] = set()
-        self._refused: set[str] = set()
+        self._placed: set[str] = set()
+        self._global: set[str] = set()  # with labels that fit
+        self._weighed: set[str] = set()  # those of them that may have to stand back
+        self._running: set[str] = set()  # those that do run
         self._held: dict[str, Assignment | str] = {}
         self._names: dict[str, tuple[str, ...]] = {}  # companions, by the unit held that names them
-        self.touch(mirror.candidates(node))
+        self.touch(mirror.possible(node))
 
     def touch(self, names: Iterable[str]) -> set[str]:
         """Look at these units again; the names of those whose place in the share has changed."""
         todo = set(names)
         for name in todo:
             self._sort(name)
-        refused: set[str] = set()
-        if self._patterned and self._global:
-            refused = refused_by_name(
-                self._candidates, {name: self._mirror.units[name].asks.conflicts for name in self._patterned}
-            )
-        todo |= refused ^ self._refused
-        self._refused = refused
+        if self._mirror.node(self._node).draining:
+            running: set[str] = set()
+        elif self._weighed:
+            units, here = self._mirror.units, self._mirror.node(self._node)
+            placed = (units[name].spec for name in self._placed if units[name].record is not None)
+            running = {u.name for u in globals_on(here, (units[name].spec for name in self._global), placed)}
+        else:
+            running = set(self._global)
+        todo |= running ^ self._running
+        self._running = running
         changed: set[str] = set()
         while todo:
             name = todo.pop()
@@ -94,12 +97,10 @@ class Share:
 
     def _sort(self, name: str) -> None:
         unit = self._mirror.units.get(name)
-        due = self._mirror.candidate(name, self._node)
-        for names, member in (
-            (self._candidates, due),
-            (self._patterned, due and unit is not None and bool(unit.asks.conflicts)),
-            (self._global, due and unit is not None and unit.is_global),
-        ):
+        fits = self._mirror.fits(name, self._node)
+        weighed = fits and unit is not None and (bool(unit.spec.asks.conflicts) or needs_room(unit.spec))
+        placed = self._mirror.is_placed(name, self._node)
+        for names, member in ((self._placed, placed), (self._global, fits), (self._weighed, weighed)):
             if member:
                 names.add(name)
             else:
@@ -111,29 +112,9 @@ class Share:
             return None
         if unit.record is None:
             return unit.problem
-        if name in self._candidates and name not in self._refused:
+        if name in self._placed or name in self._running:
             return Assignment(unit.record, unit.fence and self._fencing)
         if unit.runs and any(namer != name and namer in self._held for namer in self._mirror.named_by(name)):
             loaded = msgspec.structs.replace(unit.record, desired=DesiredState.LOADED)
             return Assignment(loaded, unit.fence and self._fencing)
         return None
-
-
-def refused_by_name(names: Iterable[str], conflicts: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """Those that conflict with one that comes earlier in the alphabet and is not refused itself.
-
-    A conflict is mutual, whoever of the two declares it; nobody conflicts with itself.
-    """
-    accepted: list[str] = []
-    patterns: list[str] = []
-    refused: set[str] = set()
-    for name in sorted(names):
-        own = conflicts.get(name, ())
-        if any(matches(pattern, name) for pattern in patterns) or any(
-            matches(pattern, other) for pattern in own for other in accepted
-        ):
-            refused.add(name)
-        else:
-            accepted.append(name)
-            patterns.extend(own)
-    return refused

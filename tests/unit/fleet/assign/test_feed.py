@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -13,7 +12,9 @@ from fakes.assign import SLEEPER, Listener, destroy, displace, label, listening,
 from fakes.clock import FakeClock, settle
 from skerry.fleet.assign.assignment import Beat, Change, Full
 from skerry.fleet.assign.feed import BEAT_S, MOST_CHANGES, Feed
-from skerry.fleet.assign.share import Share, refused_by_name
+from skerry.fleet.assign.share import Share
+from skerry.fleet.state.node import Facts, Liveness, NodeRecord, PresenceRecord, node_key, presence_key
+from skerry.fleet.state.placement import PlacementRecord
 from skerry.fleet.state.unit import DesiredState, unit_key
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
@@ -113,10 +114,9 @@ async def test_a_global_unit_is_on_every_node_whose_labels_fit(world: World) -> 
 
 
 @story
-async def test_of_two_that_conflict_the_first_by_name_runs(world: World) -> None:
+async def test_of_global_units_that_conflict_the_first_by_name_runs(world: World) -> None:
     async with listening(world.feed, "a") as (a,):
-        await want(world.store, "m.service")
-        await place(world.store, "m.service", "a")
+        await want(world.store, "m.service", global_unit())
         await want(world.store, "z.service", global_unit("Conflicts=m.*"))
         await settle()
         assert set(a.holds) == {"m.service"}
@@ -126,6 +126,58 @@ async def test_of_two_that_conflict_the_first_by_name_runs(world: World) -> None
         await destroy(world.store, "b.service")
         await settle()
         assert set(a.holds) == {"m.service"}
+
+
+@story
+async def test_a_global_unit_runs_where_room_is_left(world: World) -> None:
+    facts = Facts(memory_bytes=2**30, cpus=2)
+    record = PresenceRecord(facts, Liveness.READY, 0.0)
+    await world.store.transact([], [Put(presence_key("a"), record.encode())])
+    async with listening(world.feed, "a") as (a,):
+        await want(world.store, "all.service", global_unit("[X-Skerry]", "Memory=600M"))
+        await settle()
+        assert set(a.holds) == {"all.service"}
+        await want(world.store, "db.service", SLEEPER + "[X-Skerry]\nMemory=600M\n")
+        await place(world.store, "db.service", "a")
+        await settle()
+        assert set(a.holds) == {"db.service"}
+        await displace(world.store, "db.service", "a")
+        await settle()
+        assert set(a.holds) == {"all.service"}
+
+
+@story
+async def test_a_draining_node_gives_up_its_global_units(world: World) -> None:
+    await want(world.store, "all.service", global_unit())
+    async with listening(world.feed, "a") as (a,):
+        await world.store.transact([], [Put(node_key("a"), NodeRecord(cordoned=True).encode())])
+        await settle()
+        assert set(a.holds) == {"all.service"}
+        await world.store.transact([], [Put(node_key("a"), NodeRecord(draining=True).encode())])
+        await settle()
+        assert a.holds == {}
+
+
+@story
+async def test_a_node_that_is_taken_for_lost_and_listens_keeps_its_units(world: World) -> None:
+    await want(world.store, "all.service", global_unit("MachineMetadata=disk=ssd"))
+    await present(world.store, "a", {"disk": "ssd"})
+    async with listening(world.feed, "a") as (a,):
+        record = PresenceRecord(Facts(metadata={"disk": "ssd"}), Liveness.LOST, 0.0)
+        await world.store.transact([], [Put(presence_key("a"), record.encode())])
+        await settle()
+        assert set(a.holds) == {"all.service"}
+
+
+@story
+async def test_a_unit_that_is_leaving_is_held_no_longer(world: World) -> None:
+    await want(world.store, "db.service")
+    await place(world.store, "db.service", "a")
+    async with listening(world.feed, "a") as (a,):
+        leaving = PlacementRecord("db.service", "a", leaving=True)
+        await world.store.transact([], [Put(leaving.key, leaving.encode())])
+        await settle()
+        assert a.holds == {}
 
 
 @story
@@ -321,27 +373,6 @@ def test_following_from_the_start_and_asking_at_the_end_tell_the_same(
 def _known(listener: Listener) -> tuple[object, ...]:
     fenced = listener.fenced & listener.holds.keys()
     return listener.holds, listener.unreadable, fenced
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from("abcdefgh"),
-        st.lists(st.sampled_from(["a", "b", "[c-e]", "*", "h"]), max_size=2).map(tuple),
-    )
-)
-def test_of_those_that_are_left_no_two_conflict_and_each_refused_one_has_a_reason(
-    units: dict[str, tuple[str, ...]],
-) -> None:
-    refused = refused_by_name(units, {name: globs for name, globs in units.items() if globs})
-
-    def conflict(one: str, other: str) -> bool:
-        return any(fnmatch.fnmatchcase(other, g) for g in units[one]) or any(
-            fnmatch.fnmatchcase(one, g) for g in units[other]
-        )
-
-    left = units.keys() - refused
-    assert not any(conflict(one, other) for one in left for other in left if one < other)
-    assert all(any(conflict(one, other) for other in left if other < one) for one in refused)
 
 
 @story

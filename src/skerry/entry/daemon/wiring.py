@@ -1,7 +1,8 @@
-"""The only place that puts the parts together: store, agent, API.
+"""The only place that puts the parts together: store, scheduler, feed, agent, API.
 
-    SqliteStore ── Agent ── systemd
-         └──────── REST ── Unix socket
+    SqliteStore ── REST ── Unix socket
+         ├──────── placements
+         └──────── Feed ── Agent ── systemd
 
 A store that cannot be opened does not end the daemon: the API says why, on every path, the file is left
 as it is, and units keep running as they are.
@@ -18,6 +19,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from skerry.entry.daemon.place_here import PlaceHere
 from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.settings import Settings, read_settings
 from skerry.entry.rest.app import Cluster, create_app
@@ -26,7 +28,11 @@ from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
 from skerry.entry.rest.machine import Node, machine_id
 from skerry.fleet.agent.agent import Agent
+from skerry.fleet.agent.local import LocalSource
+from skerry.fleet.assign.feed import Feed
+from skerry.fleet.assign.reports import Reports
 from skerry.fleet.keys.keyspace import Keyspace
+from skerry.fleet.presence.leader import Alone
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.host.units.check import check_unit
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skerry.entry.rest.units import Journal
-    from skerry.fleet.store.interface import Store
+    from skerry.fleet.agent.source import Source
     from skerry.host.units.interface import ServiceManager
     from skerry.kit.clock import Clock
     from skerry.kit.errors import Problem
@@ -109,7 +115,16 @@ async def run(
             if desired is not None:
                 tasks.append(group.create_task(desired.mirror.run(), name="mirror of the store"))
             if store is not None:
-                tasks.append(group.create_task(_agent(store, doors, paths.root, node.id)))
+                leading = Alone(store, node.id, doors.clock)
+                feed = Feed(store, doors.clock, fencing=False)
+                source = LocalSource(feed, Reports(store), node.id, doors.clock)
+                placing = PlaceHere(store, leading, node.id, doors.clock)
+                tasks += [
+                    group.create_task(leading.run(), name="leadership"),
+                    group.create_task(placing.run(), name="placements"),
+                    group.create_task(feed.run(), name="assignments"),
+                    group.create_task(_agent(source, doors, paths.root, node.id), name="agent"),
+                ]
             serving = group.create_task(serve(server, sockets))
             gc.collect()
             gc.freeze()  # what is there now stays: the collector need not look at it again
@@ -156,14 +171,14 @@ async def _open_store(path: Path, clock: Clock) -> tuple[SqliteStore | None, str
     return None, reason
 
 
-async def _agent(store: Store, doors: Doors, root: Path, node: str) -> None:
+async def _agent(source: Source, doors: Doors, root: Path, node: str) -> None:
     """Run the agent; while systemd cannot be reached the API goes on, and this is tried again."""
     said = ""
     while True:
         try:
             services = await doors.services()
             try:
-                await Agent(store, services, root, doors.clock, node).run()
+                await Agent(source, services, root, doors.clock, node).run()
             finally:
                 await services.close()
         except* SkerryError as group:

@@ -206,4 +206,5 @@ def _marker(wanted: Wanted) -> Marker:
         hash=wanted.hash,
         stage=Stage.PLACING,
         paths=tuple(str(file.path) for file in wanted.placement.files),
+        fenced=wanted.fenced,
     )

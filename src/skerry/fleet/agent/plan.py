@@ -10,6 +10,7 @@ is then there leads to the same end. The rules are fleet's:
     a unit     another text             stop … delete, then place … as above, without forgetting
     a unit     half placed              place again, reload, …
     loaded     the unit, launched       stop
+    paused     the unit, launched       stop: it is fenced, and no server has answered for too long
     launched   the unit, not launched   launch: once for each time it was asked for, boot and text
 
 A unit that fails after it was launched is left to its own Restart=.
@@ -21,6 +22,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skerry.fleet.agent.fence_drop_in import fence_drop_in
 from skerry.fleet.state.unit import DesiredState, UnitRecord
 from skerry.host.units.name import parse_name
 from skerry.host.units.place import Placement, placement
@@ -46,7 +48,10 @@ class Verb(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A unit that this machine is to hold, loaded or launched, with all that is needed to place it."""
+    """A unit that this machine is to hold, loaded or launched, with all that is needed to place it.
+
+    `fenced`: it must be dead here before it may run elsewhere. `paused`: so it must not run here now.
+    """
 
     name: str
     identity: str
@@ -54,6 +59,8 @@ class Wanted:
     launched: bool
     launch: int
     placement: Placement
+    fenced: bool = False
+    paused: bool = False
 
     @property
     def service(self) -> str:
@@ -73,11 +80,14 @@ class Step:
         return f"{self.verb} {self.name}: {self.why}"
 
 
-def wanted_of(record: UnitRecord) -> Wanted | None:
+def wanted_of(record: UnitRecord, *, fenced: bool = False) -> Wanted | None:
     """What a record wants of a machine, None for nothing. Raises UnitNameError, UnitFileError."""
     name = parse_name(record.name)
     if record.desired is DesiredState.INACTIVE or name.is_template:
         return None
+    drop_ins = [(a.name, a.text) for a in record.drop_ins]
+    if fenced:
+        drop_ins.append(fence_drop_in(name, record.text))
     return Wanted(
         name=record.name,
         identity=record.identity,
@@ -87,9 +97,10 @@ def wanted_of(record: UnitRecord) -> Wanted | None:
         placement=placement(
             name,
             record.text,
-            [(a.name, a.text) for a in record.drop_ins],
+            drop_ins,
             [(a.name, a.text) for a in record.files],
         ),
+        fenced=fenced,
     )
 
 
@@ -117,6 +128,9 @@ def plan_unit(wanted: Wanted | None, held: Marker | None) -> tuple[Step, ...]:
         return (*_unload(wanted, held, why), *_place(wanted, why, reload=True))
     if held.stage is Stage.PLACING:
         return _place(wanted, "it was not placed completely", reload=True, held=held)
+    if held.fenced != wanted.fenced:
+        why = "it is fenced from now on" if wanted.fenced else "it need not be fenced any more"
+        return _place(wanted, why, reload=True, held=held)
     return _run(wanted, held)
 
 
@@ -168,6 +182,10 @@ def _run(wanted: Wanted, held: Marker | None) -> tuple[Step, ...]:
         if held is None or held.launch is None:
             return ()
         return (Step(Verb.STOP, wanted.name, "it is to be loaded only", wanted),)
+    if wanted.paused:
+        if held is None or held.launch is None:
+            return ()
+        return (Step(Verb.STOP, wanted.name, "no server has answered for too long", wanted),)
     if held is None or held.launch is None:
         return (Step(Verb.LAUNCH, wanted.name, "it is to be launched", wanted),)
     if held.launch != wanted.launch:

@@ -1,7 +1,6 @@
 """Where an agent's assignments come from, and where what it says goes: a server, near or far.
 
-Every method goes on trying until it can do what it says; none of them raises while a server is away.
-What an agent does meanwhile is its own affair: it goes on with what it has.
+An agent goes on with what it has while no server is there.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from skerry.fleet.assign.assignment import Message
-    from skerry.fleet.presence.heartbeat import Contact
+    from skerry.fleet.presence.heartbeat import Contact, Heartbeat
     from skerry.fleet.state.unit import UnitReport
 
 
@@ -20,18 +19,25 @@ class Source(Protocol):
     """The servers, as an agent sees them."""
 
     def messages(self) -> AsyncGenerator[Message, None]:
-        """A Full, then what changes; after each loss of the stream it begins with a Full again."""
+        """A Full, then what changes; after a loss of the stream with a Full again. Never ends."""
 
     async def report(
         self, reports: Sequence[UnitReport], gone: Sequence[str], *, whole: bool = False
-    ) -> None:
-        """Tell what has become of units; returns once a server has it in the store.
+    ) -> frozenset[str]:
+        """Tell what has become of units; returns once a server has it in the store, however long that takes.
 
         `whole`: these are all the units of this node, whatever else the store has of it is out of date.
+        Returned are the names of fenced units that were not taken, because they are not this node's.
         """
 
-    async def heartbeat(self) -> Contact:
-        """Say that this node lives; returns once the *leader* has heard it."""
+    async def heartbeat(self, beat: Heartbeat) -> Contact:
+        """Say that this node lives; returns once the *leader* has heard it. Raises SkerryError.
+
+        A `ttl_s` without end says that there is no other machine.
+        """
 
     async def goodbye(self) -> None:
-        """Say that this node leaves, with its units stopped: they may be placed elsewhere at once."""
+        """Say that this node leaves, its fenced units stopped: they may be placed elsewhere at once.
+
+        Raises SkerryError.
+        """

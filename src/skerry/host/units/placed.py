@@ -46,7 +46,8 @@ class Marker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this machine holds of one unit.
 
     `identity` names the content that was placed; `launch` is the number of the launch that was begun,
-    None before any, and `launched` whether systemd has taken it on.
+    None before any, and `launched` whether systemd has taken it on. `fenced`: its files bind it to the lease
+    that this machine has of the servers.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Marker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
     launch: int | None = None
     launched: bool = False
+    fenced: bool = False
     version: int = VERSION
 
     def replace(self, **changes: object) -> Marker:
@@ -99,6 +101,11 @@ class PlacedUnits:
         """Write the marker, then the files. Raises UnitNotOursError, UnitError."""
         before = self.read_one(marker.name)
         refuse_foreign(placed, self.root, before.paths if before is not None else ())
+        try:
+            for stale in sorted(set(before.paths if before is not None else ()) - set(marker.paths)):
+                (self.root / stale).unlink(missing_ok=True)
+        except OSError as error:
+            raise UnitError(f"{marker.name} cannot be written: {error}") from error
         self.write_marker(marker)
         try:
             for file in placed.files:

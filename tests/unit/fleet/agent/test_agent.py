@@ -1,4 +1,4 @@
-"""The agent over a store and a systemd in memory: a unit's whole life, failures, kills and reboots."""
+"""The agent over a feed, a store and a systemd in memory: the life of a unit, failures, kills, reboots."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ import pytest
 from fakes.clock import FakeClock, settle
 from fakes.service_manager import FakeServices, refusing
 from skerry.fleet.agent.agent import EVERY_S, Agent
+from skerry.fleet.agent.local import LocalSource
+from skerry.fleet.assign.feed import Feed
+from skerry.fleet.assign.reports import Reports
+from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.fleet.state.unit import DesiredState, UnitRecord, UnitReport, report_key, unit_key
 from skerry.fleet.store.interface import Delete, Put
 from skerry.fleet.store.memory import MemoryStore
@@ -39,15 +43,19 @@ class World:
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
         """A running agent; leaving the block ends it as a kill would."""
-        running = asyncio.ensure_future(Agent(self.store, self.services, self.root, self.clock, NODE).run())
+        feed = Feed(self.store, self.clock)
+        source = LocalSource(feed, Reports(self.store), NODE, self.clock)
+        agent = Agent(source, self.services, self.root, self.clock, NODE, uptime=self.clock.monotonic)
+        running = [asyncio.ensure_future(feed.run()), asyncio.ensure_future(agent.run())]
         await self.rest()
         try:
             yield
             await self.rest()
         finally:
-            running.cancel()
-            (ended,) = await asyncio.gather(running, return_exceptions=True)
-            assert isinstance(ended, asyncio.CancelledError), ended
+            for task in running:
+                task.cancel()
+            ended = await asyncio.gather(*running, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
     async def rest(self) -> None:
         """Until nothing happens any more, reports included."""
@@ -65,7 +73,11 @@ class World:
                 before = UnitRecord(
                     name, text, unit_hash(parse_unit(text)), before.desired, launch=before.launch
                 )
-        await self.store.transact((), [Put(unit_key(name), before.wanting(desired).encode())])
+        placement = PlacementRecord(name, NODE)
+        record = before.wanting(desired)
+        await self.store.transact(
+            (), [Put(unit_key(name), record.encode()), Put(placement.key, placement.encode())]
+        )
         await self.rest()
 
     async def destroy(self, name: str) -> None:
@@ -297,6 +309,7 @@ async def test_many_units_share_a_reload(world: World) -> None:
         UnitRecord(f"a{i}.container", "[Container]\nImage=x\n", "h", LAUNCHED, launch=1) for i in range(50)
     ]
     await world.store.transact((), [Put(unit_key(r.name), r.encode()) for r in records])
+    await world.store.transact((), [Put(placement_key(NODE, r.name), b"{}") for r in records])
     async with world.agent():
         assert len(world.services.starts) == 50
         assert world.services.calls.count("reload") == 1

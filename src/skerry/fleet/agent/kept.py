@@ -1,0 +1,65 @@
+"""The last assignments that this node was told, on its disk: what it goes on with while no server is there.
+
+    /var/lib/skerry/assignments.json   {"version": 1, "full": {Full, as on the wire}}
+
+Written before anything is started by it, so that after a reboot a machine without servers starts what it
+had, and nothing that it had given up. A file that cannot be read is as none: it is only a memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.fleet.assign.assignment import Full, decode_message, encode_message
+from skerry.fleet.state.document import RecordError
+from skerry.kit.files import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = 1
+FILE_NAME = "assignments.json"
+
+log = logging.getLogger(__name__)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    version: int
+    full: msgspec.Raw
+
+
+class Kept:
+    """The file in `directory` (/var/lib/skerry)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE_NAME
+
+    def read(self) -> Full | None:
+        """What was kept, None where there is nothing."""
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            if kept.version > VERSION:
+                raise RecordError(f"it has version {kept.version}, this program reads up to {VERSION}")
+            message = decode_message(bytes(kept.full))
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, RecordError) as error:
+            log.warning("the assignments kept in %s cannot be used: %s", self._path, error)
+            return None
+        return message if isinstance(message, Full) else None
+
+    async def write(self, full: Full) -> None:
+        """Keep these from now on, also through a power cut. What the disk refuses is said, and no more."""
+        content = b'{"version":%d,"full":%b}\n' % (VERSION, encode_message(full).rstrip())
+        try:
+            await asyncio.to_thread(write_atomic, self._path, content, mode=0o600)
+        except OSError as error:
+            log.warning("the assignments cannot be kept: %s", error)
+
+    def forget(self) -> None:
+        """For a machine that left its cluster."""
+        self._path.unlink(missing_ok=True)

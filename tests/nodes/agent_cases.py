@@ -22,6 +22,10 @@ import time
 from pathlib import Path
 
 from skerry.fleet.agent.agent import Agent
+from skerry.fleet.agent.local import LocalSource
+from skerry.fleet.assign.feed import Feed
+from skerry.fleet.assign.reports import Reports
+from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.fleet.state.unit import Attachment, DesiredState, UnitRecord, UnitReport, report_key, unit_key
 from skerry.fleet.store.interface import Delete, Put, Store
 from skerry.fleet.store.sqlite import SqliteStore
@@ -61,10 +65,14 @@ class Node:
             again = UnitRecord(
                 record.name, record.text, record.hash, INACTIVE, record.drop_ins, record.files, launch
             ).wanting(record.desired)
-            await self.store.transact((), [Put(unit_key(record.name), again.encode())])
+            placed = PlacementRecord(record.name, NODE)
+            await self.store.transact(
+                (), [Put(unit_key(record.name), again.encode()), Put(placed.key, placed.encode())]
+            )
 
     async def destroy(self, *names: str) -> None:
-        await self.store.transact((), [Delete(unit_key(name)) for name in names])
+        for name in names:
+            await self.store.transact((), [Delete(unit_key(name)), Delete(placement_key(NODE, name))])
 
     async def report(self, name: str) -> UnitReport | None:
         entry = await self.store.get(report_key(NODE, name))
@@ -83,6 +91,13 @@ class Node:
                 return report
             await asyncio.sleep(0.01)
         raise AssertionError(f"{name} is not {active}: {await self.report(name)}")
+
+
+def run_agent(store: Store, services: Systemd, clock: SystemClock) -> asyncio.Future[object]:
+    """An agent with its server's half beside it; ends with the first of them."""
+    feed = Feed(store, clock)
+    source = LocalSource(feed, Reports(store), NODE, clock)
+    return asyncio.gather(feed.run(), Agent(source, services, Path("/"), clock, NODE).run())
 
 
 def show(unit: str, name: str) -> str:
@@ -241,7 +256,7 @@ async def tell_stories(image: str | None) -> int:
         clock = SystemClock()
         store = await SqliteStore.open(Path(folder) / "store.db", clock=clock)
         services = await Systemd.connect()
-        agent = asyncio.ensure_future(Agent(store, services, Path("/"), clock, NODE).run())
+        agent = run_agent(store, services, clock)
         node = Node(store, services)
         cases = [(case.__name__, case(node)) for case in CASES]
         if image:
@@ -269,7 +284,7 @@ async def change_at_random(path: Path, seed: int) -> None:
     store = await SqliteStore.open(path, clock=clock)
     node = Node(store, await Systemd.connect())
     chance = random.Random(seed)  # noqa: S311
-    agent = asyncio.ensure_future(Agent(store, node.services, Path("/"), clock, NODE).run())
+    agent = run_agent(store, node.services, clock)
     for name in ANCHORS:
         if await store.get(unit_key(name)) is None:
             await node.put(make(name, INSTALLED.format(edition=0)))
@@ -294,7 +309,7 @@ async def all_is_as_wanted(path: Path, wanted: dict[str, set[tuple[str | None, s
     store = await SqliteStore.open(path, clock=clock)
     services = await Systemd.connect()
     node = Node(store, services)
-    agent = asyncio.ensure_future(Agent(store, services, Path("/"), clock, NODE).run())
+    agent = run_agent(store, services, clock)
     for name, possible in wanted.items():
         entry = await store.get(unit_key(name))
         record = None if entry is None else UnitRecord.decode(entry.value)

@@ -11,8 +11,7 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from skerry.fleet.assign.assignment import HEARTBEAT_S
-from skerry.fleet.presence.heartbeat import Heartbeat
+from skerry.fleet.presence.heartbeat import HEARTBEAT_S, Heartbeat
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class Heart:
             if said:
                 log.info("a server answers again")
             said = ""
+            if ttl_s == 0:
+                continue  # it wants to know more first
             if math.isinf(ttl_s):
                 return  # there is nobody else who could have to know
             every_s = FENCED_S if self._fence.needed else HEARTBEAT_S
@@ -78,7 +79,8 @@ class Heart:
         news = facts if facts != self._told else None
         contact = await self._source.heartbeat(Heartbeat(self._boot, self._clock.now(), news))
         self._told = None if contact.tell else facts
-        self._fence.answered(sent, contact)
+        if contact.ttl_s > 0:
+            self._fence.answered(sent, contact)
         return contact.ttl_s
 
     def _now(self) -> Facts:

@@ -19,9 +19,6 @@ import msgspec
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.unit import UnitRecord
 
-DEFAULT_TTL_S = 15.0
-HEARTBEAT_S = 5.0
-
 
 class Assignment(msgspec.Struct, frozen=True):
     """A unit for one node. `fence`: it must be dead here before it may run elsewhere."""

@@ -14,9 +14,10 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from skerry.fleet.assign.assignment import DEFAULT_TTL_S, Beat
+from skerry.fleet.assign.assignment import Beat
 from skerry.fleet.assign.mirror import PREFIXES, Concerned, Mirror
 from skerry.fleet.assign.share import Share
+from skerry.fleet.presence.heartbeat import DEFAULT_TTL_S
 from skerry.fleet.store.errors import CompactedError, StoreError
 from skerry.fleet.store.interface import EventKind
 from skerry.kit.reconcile import wait_for

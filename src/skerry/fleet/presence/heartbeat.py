@@ -13,6 +13,9 @@ import msgspec
 
 from skerry.fleet.state.node import Facts
 
+DEFAULT_TTL_S = 15.0
+HEARTBEAT_S = 5.0
+
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """`boot` is made anew at each start of the machine; `now` is its wall clock as this was sent.
@@ -28,7 +31,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
 class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
     """`revision`: assignments as of this revision or later are to be known before a fenced unit is started.
 
-    `tell`: the servers do not know this node's facts, it is to send them.
+    `tell`: the servers do not know this node's facts; it is to send them, and counts as heard only then.
     """
 
     ttl_s: float
@@ -37,7 +40,7 @@ class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """What a server passes on: heartbeats by node, `age_s` ago, and the nodes that said goodbye."""
+    """What a server passes on: heartbeats by node, and the nodes that said goodbye."""
 
     heartbeats: dict[str, Heartbeat]
     goodbyes: tuple[str, ...] = ()

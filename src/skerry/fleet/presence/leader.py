@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LEADER_KEY = "/skerry/v1/leader"
-LEASE_S = 10.0
+LEASE_S = 5.0
+"""Short, so that a new leader is there before fenced units, which wait for one, have to stop."""
+
 RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class Leading(Protocol):
         """Who leads as far as is known."""
 
     def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
-        """Who leads: now, then whenever it changes; this server's own record when it leads itself."""
+        """Who leads: now, then whenever it changes, also where the same server leads anew."""
 
     async def run(self) -> None:
         """Stand for election until cancelled."""
@@ -109,14 +111,13 @@ class Leadership:
         return self._record if self.is_leader else self._leader
 
     async def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
-        told = self.leader
-        yield told
+        told: tuple[LeaderRecord | None, int] | None = None
         while True:
             changed = self._changed
-            now = self.leader
+            now = (self.leader, self._created)
             if now != told:
                 told = now
-                yield told
+                yield now[0]
                 continue
             await changed.wait()
 

@@ -1,0 +1,150 @@
+"""The table of who lives: values in, values out, at moments that the test names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.fleet.presence.heartbeat import Contact, Heartbeat
+from skerry.fleet.presence.liveness import DuplicateNodeError, LivenessTable, Transition
+from skerry.fleet.state.node import Facts, Liveness, PresenceRecord
+
+FACTS = Facts(hostname="a", boot_id="1")
+HELLO = Heartbeat("1", 0, FACTS)
+BEAT = Heartbeat("1", 0)
+READY, LOST, LEFT = Liveness.READY, Liveness.LOST, Liveness.LEFT
+
+
+def joined() -> LivenessTable:
+    """A table of one machine, heard at 0 and written as revision 5."""
+    table = LivenessTable(15)
+    told = table.heard("a", HELLO, at=0, now=0)
+    assert told is not None
+    table.written(told, 5)
+    return table
+
+
+def test_a_machine_comes_with_its_facts() -> None:
+    table = LivenessTable(15)
+    assert table.heard("a", BEAT, at=0, now=7) is None
+    assert table.contact("a") == Contact(0, tell=True)
+    assert table.heard("a", HELLO, at=1, now=8) == Transition("a", PresenceRecord(FACTS, READY, 8))
+
+
+def test_an_answer_is_given_only_for_what_is_written() -> None:
+    table = LivenessTable(15)
+    told = table.heard("a", HELLO, at=0, now=0)
+    assert told is not None
+    assert table.contact("a").ttl_s == 0
+    assert table.heard("a", BEAT, at=1, now=1) == told  # again, until it is
+    table.written(told, 5)
+    assert table.contact("a") == Contact(15, 5)
+
+
+def test_who_goes_on_beating_changes_nothing() -> None:
+    table = joined()
+    for at in range(5, 500, 5):
+        assert table.heard("a", BEAT, at=at, now=at) is None
+        assert table.due(at, at) == []
+    assert table.contact("a") == Contact(15, 5)
+
+
+def test_new_facts_are_told_and_do_not_count_as_a_return() -> None:
+    table = joined()
+    facts = Facts(hostname="b", boot_id="1")
+    told = table.heard("a", Heartbeat("1", 0, facts), at=5, now=5)
+    assert told == Transition("a", PresenceRecord(facts, READY, 0))
+    table.written(told, 9)
+    assert table.contact("a").revision == 5
+
+
+def test_who_is_silent_for_a_ttl_is_lost_and_comes_back() -> None:
+    table = joined()
+    assert table.due(14.9, 14.9) == []
+    assert table.due(15, 15) == [Transition("a", PresenceRecord(FACTS, LOST, 15))]
+    assert table.due(100, 100) == []
+    told = table.heard("a", BEAT, at=101, now=101)
+    assert told == Transition("a", PresenceRecord(FACTS, READY, 101))
+    table.written(told, 30)
+    assert table.contact("a").revision == 30
+    assert [t.node for t in table.due(116, 116)] == ["a"]
+
+
+def test_goodbye_is_told_at_once_and_once() -> None:
+    table = joined()
+    assert table.goodbye("a", now=3) == Transition("a", PresenceRecord(FACTS, LEFT, 3))
+    assert table.goodbye("a", now=4) is None
+    assert table.due(100, 100) == []
+
+
+def test_a_new_leader_waits_two_ttls() -> None:
+    table = LivenessTable(15)
+    there = PresenceRecord(FACTS, READY, 0)
+    table.begin({"a": (there, 3), "b": (there, 4), "gone": (PresenceRecord(FACTS, LOST, 0), 5)}, at=100)
+    assert table.heard("b", BEAT, at=110, now=0) is None
+    assert [t.node for t in table.due(129.9, 0)] == ["b"]
+    assert [t.node for t in table.due(130, 0)] == ["a"]
+
+
+def test_a_second_machine_with_the_id_of_one_that_lives_is_refused() -> None:
+    table = joined()
+    other = Heartbeat("2", 0, Facts(hostname="copy", boot_id="2"))
+    with pytest.raises(DuplicateNodeError):
+        table.heard("a", other, at=14, now=14)
+    assert table.heard("a", BEAT, at=14, now=14) is None
+    table.goodbye("a", now=15)
+    assert table.heard("a", other, at=16, now=16) is not None  # it was a reboot
+
+
+def test_a_machine_that_crashed_is_itself_again_after_a_ttl() -> None:
+    table = joined()
+    again = Heartbeat("2", 0, FACTS)
+    assert table.heard("a", again, at=15, now=15) is None
+
+
+def test_a_failed_write_is_made_good_by_the_next_heartbeat() -> None:
+    table = LivenessTable(15)
+    told = table.heard("a", HELLO, at=0, now=0)
+    assert told is not None
+    table.failed(told)
+    assert table.heard("a", BEAT, at=1, now=1) == told
+
+
+def test_clocks_are_compared() -> None:
+    table = joined()
+    table.heard("a", Heartbeat("1", now=1600), at=5, now=1000)
+    assert table.skews_s() == {"a": 600}
+
+
+def test_who_was_removed_is_forgotten() -> None:
+    table = joined()
+    table.drop("a")
+    assert table.due(100, 100) == []
+    assert table.skews_s() == {}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 8)), max_size=40),
+    st.integers(1, 20),
+)
+def test_nobody_is_lost_who_was_heard_within_a_ttl_and_everybody_else_is(
+    beats: list[tuple[str, float]], ttl_s: int
+) -> None:
+    table = LivenessTable(ttl_s)
+    last: dict[str, float] = {}
+    lost: set[str] = set()
+    at = 0.0
+    for name, pause in beats:
+        at += pause
+        due = table.next_due()
+        said = {t.node for t in table.due(at, at)}
+        assert due is None or not said or due <= at
+        lost |= said
+        assert lost == {n for n, heard in last.items() if heard + ttl_s <= at}
+        told = table.heard(name, Heartbeat("1", at, FACTS), at=at, now=at)
+        assert (told is not None) == (name in lost or name not in last)
+        if told is not None:
+            table.written(told, 1)
+        lost.discard(name)
+        last[name] = at

@@ -26,13 +26,16 @@ from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Check, Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
-from skerry.entry.rest.machine import Node, machine_id
+from skerry.entry.rest.machine import Node, machine_id, primary_ip
 from skerry.fleet.agent.agent import Agent
 from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
 from skerry.fleet.keys.keyspace import Keyspace
+from skerry.fleet.presence.facts import boot_id, read_facts
 from skerry.fleet.presence.leader import Alone
+from skerry.fleet.presence.registry import Registry
+from skerry.fleet.state.node import Role
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.host.units.check import check_unit
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.units import Journal
     from skerry.fleet.agent.source import Source
+    from skerry.fleet.state.node import Facts
     from skerry.host.units.interface import ServiceManager
     from skerry.kit.clock import Clock
     from skerry.kit.errors import Problem
@@ -116,14 +120,16 @@ async def run(
                 tasks.append(group.create_task(desired.mirror.run(), name="mirror of the store"))
             if store is not None:
                 leading = Alone(store, node.id, doors.clock)
+                presence = Registry(store, leading, doors.clock, None)
                 feed = Feed(store, doors.clock, fencing=False)
-                source = LocalSource(feed, Reports(store), node.id, doors.clock)
+                source = LocalSource(feed, Reports(store), node.id, doors.clock, presence)
                 placing = PlaceHere(store, leading, node.id, doors.clock)
                 tasks += [
                     group.create_task(leading.run(), name="leadership"),
+                    group.create_task(presence.run(), name="presence"),
                     group.create_task(placing.run(), name="placements"),
                     group.create_task(feed.run(), name="assignments"),
-                    group.create_task(_agent(source, doors, paths.root, node.id), name="agent"),
+                    group.create_task(_agent(source, doors, paths.root, node), name="agent"),
                 ]
             serving = group.create_task(serve(server, sockets))
             gc.collect()
@@ -171,14 +177,21 @@ async def _open_store(path: Path, clock: Clock) -> tuple[SqliteStore | None, str
     return None, reason
 
 
-async def _agent(source: Source, doors: Doors, root: Path, node: str) -> None:
+async def _agent(source: Source, doors: Doors, root: Path, node: Node) -> None:
     """Run the agent; while systemd cannot be reached the API goes on, and this is tried again."""
+
+    def facts() -> Facts:
+        address = primary_ip()
+        addresses = (address,) if address else ()
+        return read_facts(root, metadata=node.metadata, role=Role.SERVER, addresses=addresses)
+
     said = ""
     while True:
         try:
             services = await doors.services()
+            agent = Agent(source, services, root, doors.clock, node.id, boot=boot_id(root), facts=facts)
             try:
-                await Agent(source, services, root, doors.clock, node).run()
+                await agent.run()
             finally:
                 await services.close()
         except* SkerryError as group:

@@ -67,8 +67,11 @@ class Heart:
             said = ""
             if ttl_s == 0:
                 continue  # it wants to know more first
-            if math.isinf(ttl_s):
-                return  # there is nobody else who could have to know
+            if math.isinf(ttl_s):  # nobody else has to know that it lives, only what is new
+                await self._clock.sleep(FACTS_S)
+                while self._now() == self._told:
+                    await self._clock.sleep(FACTS_S)
+                continue
             every_s = FENCED_S if self._fence.needed else HEARTBEAT_S
             await self._clock.sleep(every_s * (1 - 0.1 * self._chance.random()))
 

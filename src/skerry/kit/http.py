@@ -1,9 +1,10 @@
-"""A small HTTP/1.1 client for our own API, over a Unix socket or to a loopback address.
+"""A small HTTP/1.1 client for our own API, over a Unix socket, to a loopback address, or to a cluster by TLS.
 
 One request a connection, JSON in and out, answers whole or line by line. It is what `skerry` starts
 with every time, so it imports almost nothing: `http.client` alone brings `email` and `ssl` and costs
-20 ms, more than the whole of an answer. It speaks to servers that we start ourselves and refuses what
-those never send: redirects, compression, TLS, hosts other than this one.
+20 ms, more than the whole of an answer. It speaks to servers of ours and refuses what those never send:
+redirects and compression. Without TLS it reaches this machine only; with it, the caller's context decides
+whom it trusts, and a token goes to nobody else.
 
 Messages: https://www.rfc-editor.org/rfc/rfc9112 (status line 4, header fields 5, chunked 7.1).
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Mapping, Sequence
     from io import BufferedReader
 
@@ -74,17 +76,29 @@ class Answer:
 
 
 class Client:
-    """Speaks to one server: `/path/to.sock`, `unix:/path/to.sock` or `http://127.0.0.1:PORT`.
+    """Speaks to one server: `/path/to.sock`, `unix:/path/to.sock`, `http://127.0.0.1:PORT` or `https://…`.
 
-    `timeout_s` bounds each wait for bytes, not a whole stream; None waits for ever.
+    `timeout_s` bounds each wait for bytes, not a whole stream; None waits for ever. `context` is for https,
+    and must check the server by itself; `token` is sent to a server that it trusts.
     """
 
-    def __init__(self, target: str = DEFAULT_SOCKET, *, timeout_s: float | None = 60) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_SOCKET,
+        *,
+        timeout_s: float | None = 60,
+        context: ssl.SSLContext | None = None,
+        token: str | None = None,
+    ) -> None:
         self.target = target
         self.timeout_s = timeout_s
+        self._context = context
+        self._token = token
         self._path: str | None = None
         self._address = ("", 0)
-        if target.startswith("http://"):
+        if target.startswith("https://"):
+            self._address = _host_and_port(target, context)
+        elif target.startswith("http://"):
             self._address = _loopback(target)
         else:
             self._path = target.removeprefix("unix://").removeprefix("unix:")
@@ -137,6 +151,8 @@ class Client:
         connection = self._connect()
         target = path if query is None else f"{path}?{encode_query(query)}"
         head = [f"{method} {target} HTTP/1.1", "Host: skerry", "Connection: close"]
+        if self._token is not None and self._context is not None:
+            head.append(f"Authorization: Bearer {self._token}")
         head += [f"{name}: {text}" for name, text in (headers or {}).items()]
         if body is not None:
             head += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
@@ -153,6 +169,8 @@ class Client:
             raise
 
     def _connect(self) -> socket.socket:
+        if self._context is not None and self._path is None:
+            return self._secured(self._context)
         family = socket.AF_UNIX if self._path is not None else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM)
         connection.settimeout(self.timeout_s)
@@ -163,22 +181,38 @@ class Client:
             raise self._unreachable(error) from error
         return connection
 
+    def _secured(self, context: ssl.SSLContext) -> socket.socket:
+        try:
+            connection = socket.create_connection(self._address, self.timeout_s)
+        except OSError as error:
+            raise self._unreachable(error) from error
+        try:
+            return context.wrap_socket(connection, server_hostname=self._address[0])
+        except OSError as error:
+            connection.close()
+            if isinstance(error, TimeoutError):
+                raise self._broken(error) from error
+            raise HttpError(
+                f"{self.target} is not trusted: {getattr(error, 'verify_message', '') or error}",
+                hint="it is not a server of the cluster that is meant, or a clock is wrong",
+            ) from error
+
     def _unreachable(self, error: OSError) -> HttpError:
         if isinstance(error, PermissionError):
             return HttpError(f"you may not use {self.target}", hint="become root, for instance with run0")
         if self._path is None:
-            return HttpError(f"cannot reach {self.target}: {error.strerror}")
+            return HttpError(f"cannot reach {self.target}: {error.strerror or error}")
         why = "nobody listens there" if isinstance(error, ConnectionRefusedError) else error.strerror
         return HttpError(
             f"cannot reach skerryd at {self._path}: {why}",
-            hint="is skerryd running? `systemctl status skerryd` tells; on a workstation, speak to a node "
-            "(for instance through `skerry lab ssh`)",
+            hint="is skerryd running? `systemctl status skerryd` tells; on a workstation, "
+            "`skerry context add` names a cluster to speak to",
         )
 
     def _broken(self, error: OSError) -> HttpError:
         if isinstance(error, TimeoutError):
             return HttpError(f"{self.target} did not answer within {self.timeout_s:g} s")
-        return HttpError(f"the connection to {self.target} broke: {error.strerror}")
+        return HttpError(f"the connection to {self.target} broke: {error.strerror or error}")
 
 
 class _Stream:
@@ -255,6 +289,17 @@ def encode_query(query: Query) -> str:
         values = [value] if isinstance(value, str) else value
         pairs += [f"{quote(name)}={quote(item)}" for item in values]
     return "&".join(pairs)
+
+
+def _host_and_port(target: str, context: ssl.SSLContext | None) -> tuple[str, int]:
+    host, colon, port = target.removeprefix("https://").rstrip("/").rpartition(":")
+    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
+        raise HttpError(f"{target} has no host and port", hint="write it as https://HOST:7443")
+    if context is None:
+        raise HttpError(
+            f"{target} cannot be trusted yet", hint="`skerry context add` names a cluster to speak to"
+        )
+    return (host.strip("[]"), int(port))
 
 
 def _loopback(target: str) -> tuple[str, int]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from skerry.entry.daemon.tls import BACKLOG, KEEP_ALIVE_S, TlsConfig
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -35,12 +37,12 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: ASGIApp) -> Server:
-    """A server with the smallest stack there is."""
-    config = uvicorn.Config(
+def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> Server:
+    """A server with the smallest stack there is, for the Unix socket or, with a context, for TLS."""
+    config = TlsConfig(
         app,
+        context,
         loop="none",
-        http="h11",
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -48,7 +50,8 @@ def make_server(app: ASGIApp) -> Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=256,
+        backlog=BACKLOG if context else 256,
+        timeout_keep_alive=KEEP_ALIVE_S if context else 5,
         timeout_graceful_shutdown=GRACE_S,
     )
     return Server(config)

@@ -15,8 +15,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from skerry.entry.rest.views import ErrorBody, ErrorView, ProblemView
+from skerry.fleet.access.errors import (
+    AccessError,
+    DuplicateNodeError,
+    ForbiddenError,
+    NoSuchTokenError,
+    TokenRefusedError,
+    UnauthenticatedError,
+)
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.store.errors import StoreError
+from skerry.fleet.trust.errors import CertificateError, TokenTextError
 from skerry.host.units.errors import ServiceManagerError, UnitError
 from skerry.kit.errors import Problem, ProblemsError, SkerryError
 
@@ -32,6 +41,17 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 T = TypeVar("T")
+
+_OF_ACCESS: tuple[tuple[type[SkerryError], int, str], ...] = (
+    (UnauthenticatedError, 401, "unauthenticated"),
+    (ForbiddenError, 403, "forbidden"),
+    (TokenRefusedError, 403, "token-refused"),
+    (DuplicateNodeError, 409, "duplicate-node"),
+    (NoSuchTokenError, 404, "token-not-found"),
+    (AccessError, 400, "bad-request"),
+    (TokenTextError, 400, "bad-token"),
+    (CertificateError, 400, "bad-certificate"),
+)
 
 
 class RequestError(SkerryError):
@@ -102,6 +122,9 @@ def classify(error: Exception) -> tuple[int, ErrorView]:
     if isinstance(error, HTTPException):
         words = {404: "not-found", 405: "method-not-allowed"}
         return error.status_code, ErrorView(words.get(error.status_code, "bad-request"), error.detail)
+    for kind, status, code in _OF_ACCESS:
+        if isinstance(error, kind):
+            return status, ErrorView(code, error.message, error.hint)
     if isinstance(error, StoreError | ServiceManagerError):
         return 503, ErrorView("unavailable", error.message, error.hint)
     if isinstance(error, RecordError):

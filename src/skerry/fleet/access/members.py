@@ -59,8 +59,11 @@ class Members:
         self._clock = clock
 
     async def check_token(self, token: Token) -> JoinToken:
-        """The record of a good token. Raises TokenRefusedError."""
-        return self._good(await self._store.get(join_key(token.id)), token)[0]
+        """The record of a token that is, or was, good for somebody. Raises TokenRefusedError.
+
+        One that is used up passes: it may be a machine's that asks again. `admit` decides.
+        """
+        return self._good(await self._store.get(join_key(token.id)), token, again=True)[0]
 
     async def admit(
         self, token: Token, identity: Identity, request: SigningRequest, sign: Sign, *, address: str = ""

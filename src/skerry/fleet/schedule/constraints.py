@@ -7,7 +7,7 @@ Room is the other way about: placed units have theirs, and a Global unit runs wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from skerry.host.units.glob import glob_matches
 
@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from skerry.fleet.schedule.model import NodeSpec, UnitSpec
     from skerry.fleet.state.node import NodeRecord
     from skerry.host.units.ports import HostPort
+    from skerry.host.units.requirements import Requirements
 
 SHORT_ID = 8
+
+
+class Asking(Protocol):
+    """A unit, as far as the rules look at it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def asks(self) -> Requirements: ...
 
 
 class Room:
@@ -26,7 +37,7 @@ class Room:
 
     __slots__ = ("_ranges", "_singles", "cpu_millis", "memory_bytes")
 
-    def __init__(self, units: Iterable[UnitSpec] = ()) -> None:
+    def __init__(self, units: Iterable[Asking] = ()) -> None:
         self.memory_bytes = 0
         self.cpu_millis = 0
         self._singles: dict[tuple[str, int], list[HostPort]] = {}
@@ -34,14 +45,14 @@ class Room:
         for unit in units:
             self.take(unit)
 
-    def take(self, unit: UnitSpec) -> None:
+    def take(self, unit: Asking) -> None:
         asks = unit.asks
         self.memory_bytes += asks.memory_bytes
         self.cpu_millis += asks.cpu_millis
         for port in asks.ports:
             self._held(port).append(port)
 
-    def give_back(self, unit: UnitSpec) -> None:
+    def give_back(self, unit: Asking) -> None:
         asks = unit.asks
         self.memory_bytes -= asks.memory_bytes
         self.cpu_millis -= asks.cpu_millis
@@ -51,7 +62,7 @@ class Room:
             if not held and port.first == port.last:
                 del self._singles[port.protocol, port.first]
 
-    def lacks(self, node: NodeSpec, unit: UnitSpec) -> str | None:
+    def lacks(self, node: NodeSpec, unit: Asking) -> str | None:
         """Which room is missing on this machine: "memory", "cpu" or a port; None where there is enough."""
         asks = unit.asks
         if asks.memory_bytes and self.memory_bytes + asks.memory_bytes > node.memory_bytes:
@@ -94,7 +105,7 @@ def is_machine(machine_id: str, node: str) -> bool:
     return node == machine_id or (len(machine_id) == SHORT_ID and node[:SHORT_ID] == machine_id)
 
 
-def conflict(one: UnitSpec, other: UnitSpec) -> bool:
+def conflict(one: Asking, other: Asking) -> bool:
     """Whether two units must not be on one machine; it does not matter which of them said so."""
     if one.name == other.name:
         return False
@@ -103,7 +114,7 @@ def conflict(one: UnitSpec, other: UnitSpec) -> bool:
     )
 
 
-def replaces(one: UnitSpec, other: UnitSpec) -> bool:
+def replaces(one: Asking, other: Asking) -> bool:
     """Whether `one` pushes `other` off its machine; the scheduler ignores it where it goes in a circle."""
     return one.name != other.name and any(glob_matches(glob, other.name) for glob in one.asks.replaces)
 
@@ -138,7 +149,7 @@ def globals_on(
     return tuple(running)
 
 
-def needs_room(unit: UnitSpec) -> bool:
+def needs_room(unit: Asking) -> bool:
     """True where the unit asks for memory, processors or ports."""
     asks = unit.asks
     return bool(asks.memory_bytes or asks.cpu_millis or asks.ports)

@@ -10,21 +10,22 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from skerry.fleet.state.node import Liveness
 from skerry.host.units.requirements import Requirements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NO_LABELS: Mapping[str, str] = {}
+NO_WISHES = Requirements()
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSpec:
+class UnitSpec(msgspec.Struct, frozen=True):
     """One unit; `active` where it is to be on a machine at all: loaded or launched, and no template."""
 
     name: str
-    asks: Requirements = field(default_factory=Requirements)
+    asks: Requirements = NO_WISHES
     active: bool = True
 
     @property
@@ -68,8 +69,7 @@ class Verb(enum.StrEnum):
     LEAVE = "leave"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One decision about one unit on one machine; `why` is a sentence without its full stop."""
 
     verb: Verb

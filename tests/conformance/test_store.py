@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.clock import FakeClock, settle
+from fakes.clock import FakeClock, WallClock, settle
 from fakes.stores import Driver, opened, seen
 from skerry.fleet.store.errors import CompactedError, LeaseNotFoundError, StoreError
 from skerry.fleet.store.interface import (
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from skerry.fleet.store.interface import Batch, Operation
 
-    Story = Callable[[Store, FakeClock], Awaitable[object]]
+    StoryClock = FakeClock | WallClock
+    Story = Callable[[Store, StoryClock], Awaitable[object]]
     Play = Callable[[Story], object]
 
 
@@ -43,7 +44,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
 
     def run(story: Story, *, keep: int = 10_000) -> object:
         async def whole() -> object:
-            clock = FakeClock()
+            clock = WallClock() if request.param is Driver.ETCD else FakeClock()
             async with opened(request.param, tmp_path, clock, keep=keep) as store:
                 return await story(store, clock)
 
@@ -57,7 +58,7 @@ async def put(store: Store, key: str, value: str = "", lease: int = 0) -> int:
 
 
 def test_a_fresh_store_is_empty_and_stands_at_revision_0(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         listing = await store.list("")
         return listing.revision, listing.entries, await store.get("a")
 
@@ -65,7 +66,7 @@ def test_a_fresh_store_is_empty_and_stands_at_revision_0(play: Play) -> None:
 
 
 def test_an_entry_counts_its_changes(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a", "1")
         await put(store, "b", "1")
         await put(store, "a", "2")
@@ -75,7 +76,7 @@ def test_an_entry_counts_its_changes(play: Play) -> None:
 
 
 def test_a_key_created_again_begins_anew(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a", "1")
         await store.transact((), [Delete("a")])
         await put(store, "a", "2")
@@ -98,7 +99,7 @@ def test_a_key_created_again_begins_anew(play: Play) -> None:
 def test_a_listing_holds_what_begins_with_the_prefix_sorted(
     play: Play, prefix: str, expected: list[str]
 ) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         for key in ("b", "a\U0010ffffx", "a/é", "a", "a\uffff", "aa", "a/b", "a\U0010ffff", "a/"):
             await put(store, key)
         return [entry.key for entry in (await store.list(prefix)).entries]
@@ -107,7 +108,7 @@ def test_a_listing_holds_what_begins_with_the_prefix_sorted(
 
 
 def test_a_transaction_has_one_revision_and_reports_what_it_found(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await store.transact((), [Put("a", b"1"), Put("b", b"1"), Put("c/x", b"1"), Put("c/y", b"1")])
         result = await store.transact(
             (), [Get("a"), Put("a", b"2"), Get("a"), Delete("b"), Get("b"), DeletePrefix("c/"), Get("c/x")]
@@ -130,7 +131,7 @@ def test_a_transaction_has_one_revision_and_reports_what_it_found(play: Play) ->
 
 @pytest.mark.parametrize("operation", [Get("a"), Delete("a"), DeletePrefix("a")])
 def test_what_changes_nothing_has_no_revision(play: Play, operation: Operation) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "b")
         result = await store.transact((), [operation])
         return result.succeeded, result.revision, (await store.list("")).revision
@@ -159,7 +160,7 @@ COMPARES = [
 
 @pytest.mark.parametrize(("compare", "holds"), COMPARES)
 def test_a_comparison_chooses_the_branch(play: Play, compare: Compare, holds: bool) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a", "4")
         await put(store, "a", "5")
         result = await store.transact([compare], [Put("then", b"")], [Put("otherwise", b""), Get("a")])
@@ -170,7 +171,7 @@ def test_a_comparison_chooses_the_branch(play: Play, compare: Compare, holds: bo
 
 
 def test_every_comparison_must_hold(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a")
         return (await store.transact([absent("b"), absent("a")], [Put("b", b"")])).succeeded
 
@@ -178,7 +179,7 @@ def test_every_comparison_must_hold(play: Play) -> None:
 
 
 def test_of_two_who_saw_the_same_one_wins(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a", "0")
         entry = await store.get("a")
         assert entry is not None
@@ -208,7 +209,7 @@ REFUSED: list[tuple[list[Compare], list[Operation]]] = [
 def test_what_is_no_transaction_is_refused(
     play: Play, compares: list[Compare], operations: list[Operation]
 ) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         with pytest.raises(ValueError, match=r"."):
             await store.transact(compares, operations)
         return (await store.list("")).revision
@@ -217,7 +218,7 @@ def test_what_is_no_transaction_is_refused(
 
 
 def test_a_watch_replays_and_then_follows(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a/1", "x")
         await put(store, "b", "x")
         await store.transact((), [Put("a/1", b"y"), Put("c", b""), Put("a/2", b"z")])
@@ -240,7 +241,7 @@ def test_a_watch_replays_and_then_follows(play: Play) -> None:
 
 
 def test_an_event_tells_what_stood_before(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         lease = await store.grant(60)
         await put(store, "a", "1", lease.id)
         await put(store, "a", "2")
@@ -257,7 +258,7 @@ def test_an_event_tells_what_stood_before(play: Play) -> None:
 
 
 def test_a_watch_may_begin_in_the_future(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         watching = asyncio.create_task(seen(store, "", 2, until=4))
         await settle()
         for _n in range(4):
@@ -268,7 +269,7 @@ def test_a_watch_may_begin_in_the_future(play: Play) -> None:
 
 
 def test_a_long_history_is_replayed_without_a_gap(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await asyncio.gather(*(put(store, f"{n % 2}/{n}") for n in range(700)))
         watching = asyncio.create_task(seen(store, "", 0, until=750))
         for n in range(50):
@@ -283,7 +284,7 @@ def test_a_long_history_is_replayed_without_a_gap(play: Play) -> None:
 
 
 def test_a_watch_from_before_the_history_says_so(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         for _n in range(5):
             await put(store, "a")
         await store.compact(3)
@@ -297,7 +298,7 @@ def test_a_watch_from_before_the_history_says_so(play: Play) -> None:
 
 
 def test_a_watcher_that_falls_behind_the_history_is_told(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a")
         async with contextlib.aclosing(store.watch("a", 0)) as slow:
             first = await anext(slow)
@@ -312,7 +313,7 @@ def test_a_watcher_that_falls_behind_the_history_is_told(play: Play) -> None:
 
 
 def test_a_watcher_that_waits_is_not_overtaken_by_compaction(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         watching = asyncio.create_task(seen(store, "a", 0, until=3))
         await settle()
         await put(store, "b")
@@ -325,7 +326,7 @@ def test_a_watcher_that_waits_is_not_overtaken_by_compaction(play: Play) -> None
 
 
 def test_the_future_cannot_be_compacted(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         with pytest.raises(ValueError, match="revision 1 is yet to come; the newest is 0"):
             await store.compact(1)
 
@@ -333,7 +334,7 @@ def test_the_future_cannot_be_compacted(play: Play) -> None:
 
 
 def test_history_is_bounded_by_itself(play: Callable[..., object]) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         for n in range(45):
             await put(store, "a", str(n))
         with pytest.raises(CompactedError) as refused:
@@ -347,7 +348,7 @@ def test_history_is_bounded_by_itself(play: Callable[..., object]) -> None:
 
 
 def test_closing_ends_the_watches(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         await put(store, "a")
         watchers = [asyncio.create_task(seen(store, "", after, until=99)) for after in (0, 1, 50)]
         await settle()
@@ -367,15 +368,16 @@ def test_closing_ends_the_watches(play: Play) -> None:
 
 
 def test_an_expired_lease_deletes_its_keys_in_one_revision(play: Play) -> None:
-    async def story(store: Store, clock: FakeClock) -> object:
+    async def story(store: Store, clock: StoryClock) -> object:
         lease = await store.grant(10)
         await put(store, "b", "x", lease.id)
         await put(store, "a", "y", lease.id)
         await put(store, "c", "z")
         watching = asyncio.create_task(seen(store, "", 3, until=4))
-        await clock.advance(9.9)
+        early_s = 9.9 if isinstance(clock, FakeClock) else 5
+        await clock.advance(early_s)
         assert (await store.list("")).revision == 3
-        await clock.advance(0.1)
+        await clock.advance(10 - early_s)
         (batch,) = await watching
         with pytest.raises(LeaseNotFoundError):
             await store.keep_alive(lease.id)
@@ -385,7 +387,7 @@ def test_an_expired_lease_deletes_its_keys_in_one_revision(play: Play) -> None:
 
 
 def test_a_lease_kept_alive_does_not_expire(play: Play) -> None:
-    async def story(store: Store, clock: FakeClock) -> object:
+    async def story(store: Store, clock: StoryClock) -> object:
         kept, lost = await store.grant(10), await store.grant(10)
         await put(store, "kept", "", kept.id)
         await put(store, "lost", "", lost.id)
@@ -394,13 +396,15 @@ def test_a_lease_kept_alive_does_not_expire(play: Play) -> None:
             await clock.advance(6)
             assert await store.keep_alive(kept.id) == kept
         await watching
-        return [entry.key for entry in (await store.list("")).entries], await store.time_to_live_s(kept.id)
+        left_s = await store.time_to_live_s(kept.id)
+        assert left_s == 10 if isinstance(clock, FakeClock) else 0 <= left_s <= 10
+        return [entry.key for entry in (await store.list("")).entries]
 
-    assert play(story) == (["kept"], 10)
+    assert play(story) == ["kept"]
 
 
 def test_leases_end_in_the_order_of_their_time(play: Play) -> None:
-    async def story(store: Store, clock: FakeClock) -> object:
+    async def story(store: Store, clock: StoryClock) -> object:
         for name, ttl_s in (("late", 30), ("early", 10), ("middle", 20), ("none", 5)):
             lease = await store.grant(ttl_s)
             if name != "none":
@@ -413,7 +417,7 @@ def test_leases_end_in_the_order_of_their_time(play: Play) -> None:
 
 
 def test_revoking_deletes_the_keys_and_the_lease(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         lease = await store.grant(10)
         await put(store, "a", "", lease.id)
         await put(store, "b", "", lease.id)
@@ -429,7 +433,7 @@ def test_revoking_deletes_the_keys_and_the_lease(play: Play) -> None:
 
 
 def test_a_key_moves_from_lease_to_lease(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         old, new = await store.grant(10), await store.grant(10)
         await put(store, "a", "", old.id)
         await put(store, "a", "", new.id)
@@ -443,7 +447,7 @@ def test_a_key_moves_from_lease_to_lease(play: Play) -> None:
 
 @pytest.mark.parametrize("lease", [7, -1, 2**63, 2**70])
 def test_a_put_under_an_unknown_lease_changes_nothing(play: Play, lease: int) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         with pytest.raises(LeaseNotFoundError):
             await store.transact((), [Put("a", b""), Put("b", b"", lease)])
         return (await store.list("")).revision
@@ -453,7 +457,7 @@ def test_a_put_under_an_unknown_lease_changes_nothing(play: Play, lease: int) ->
 
 @pytest.mark.parametrize("ttl_s", [0, -1, float("nan"), float("inf")])
 def test_a_lease_lasts_some_time(play: Play, ttl_s: float) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         with pytest.raises(ValueError, match="a lease cannot last"):
             await store.grant(ttl_s)
 
@@ -464,7 +468,7 @@ def test_many_writers_at_once_lose_nothing(play: Play) -> None:
     async def writer(store: Store, name: int) -> list[int]:
         return [await put(store, f"{name}/{n}") for n in range(25)]
 
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         writers: list[Coroutine[object, object, list[int]]] = [writer(store, name) for name in range(20)]
         revisions = [revision for own in await asyncio.gather(*writers) for revision in own]
         listing = await store.list("")
@@ -474,7 +478,7 @@ def test_many_writers_at_once_lose_nothing(play: Play) -> None:
 
 
 def test_who_gives_up_waiting_does_not_undo_or_harm(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         task = asyncio.create_task(put(store, "a"))
         await asyncio.sleep(0)
         task.cancel()
@@ -486,7 +490,7 @@ def test_who_gives_up_waiting_does_not_undo_or_harm(play: Play) -> None:
 
 
 def test_a_batch_is_what_a_listing_shows(play: Play) -> None:
-    async def story(store: Store, _: FakeClock) -> object:
+    async def story(store: Store, _: StoryClock) -> object:
         for n in range(30):
             await store.transact((), [Put(f"{n % 4}", str(n).encode()), Delete(f"{(n + 1) % 4}")])
         batches: list[Batch] = await seen(store, "", 0, until=30)

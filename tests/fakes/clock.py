@@ -10,6 +10,8 @@ import asyncio
 import heapq
 import itertools
 
+from skerry.kit.clock import SystemClock
+
 TURNS = 50
 """How often the event loop goes round for a woken task to come to rest: more than any chain of awaits."""
 
@@ -54,6 +56,17 @@ class FakeClock:
             woken.set_result(None)
             await settle()
         self._passed = end
+
+
+SPEED = 5
+"""How much faster stories pass before real programs: what the stories call a second is a fifth of one."""
+
+
+class WallClock(SystemClock):
+    """Real time for real programs, with the verb of the other: there a test has to wait."""
+
+    async def advance(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / SPEED)
 
 
 async def settle() -> None:

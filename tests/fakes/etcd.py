@@ -19,7 +19,7 @@ READY = "ready to serve client requests"
 @contextlib.contextmanager
 def real_etcd(directory: Path, *, v2: bool = True) -> Iterator[str]:
     """Run etcd and give its client URL; it is gone when the block ends."""
-    clients, peers = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
+    clients, peers = (f"http://127.0.0.1:{port}" for port in free_ports(2))
     argv = [
         "etcd",
         f"--data-dir={directory / 'etcd'}",
@@ -56,7 +56,8 @@ def _until_ready(process: subprocess.Popen[bytes], said: Iterator[str], log: Pat
     raise RuntimeError(f"etcd ended with status {process.returncode}:\n{log.read_text()}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [taken.getsockname()[1] for taken in sockets]

@@ -1,9 +1,13 @@
 """What a store may refuse.
 
 StoreError
-├── CompactedError    the revision asked for is gone: list again
+├── CompactedError         the revision asked for is gone: list again
 ├── LeaseNotFoundError
-└── StoreFormatError  the file is not ours, damaged, or newer than this program
+├── StoreFormatError       the file is not ours, damaged, or newer than this program
+├── StoreFullError         etcd has reached its quota: nothing more is written
+├── TooLargeError          a transaction of too many operations, or too many bytes
+└── UnavailableError       the servers' etcd does not answer; what was asked has not been done
+    └── OutcomeUnknownError    … or has: look before asking again
 """
 
 from __future__ import annotations
@@ -29,3 +33,19 @@ class LeaseNotFoundError(StoreError):
 
 class StoreFormatError(StoreError):
     """The database is not one that this version can read."""
+
+
+class StoreFullError(StoreError):
+    """The store takes no more until somebody makes room."""
+
+
+class TooLargeError(StoreError):
+    """The transaction is more than any driver takes at once."""
+
+
+class UnavailableError(StoreError):
+    """No server could be asked, or none could decide; what was asked for has not been done."""
+
+
+class OutcomeUnknownError(UnavailableError):
+    """The change was sent and no answer came: it may have been made, or may yet be."""

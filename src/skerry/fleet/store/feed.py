@@ -84,6 +84,19 @@ class Feed:
             at = next_batch.revision
             yield next_batch
 
+    @property
+    def below_recent(self) -> int:
+        """The newest revision that no longer stands in memory."""
+        return self._below_recent
+
+    def skip(self, revision: int) -> None:
+        """Go on at `revision`; what lies between is not known and never will be."""
+        self._recent.clear()
+        self._below_recent = self._compacted = revision
+        for waiting in self._waiting:
+            if waiting.after < revision and not waiting.next.done():
+                waiting.next.set_exception(CompactedError(waiting.after + 1, revision))
+
     def close(self) -> None:
         """End every watch."""
         self._closed = True
@@ -115,6 +128,8 @@ def restricted(batch: Batch, prefix: str) -> Batch | None:
     """The batch with only the events under `prefix`; None where there are none."""
     if not prefix:
         return batch
+    if not batch.events:
+        return None
     events = tuple(event for event in batch.events if event.entry.key.startswith(prefix))
     if len(events) == len(batch.events):
         return batch

@@ -4,8 +4,9 @@ A store maps text keys to bytes. Every transaction that changes something has on
 than the one before; all its events carry that revision and reach a watcher together. The drivers
 (memory, SQLite; etcd for a cluster) pass one conformance suite, tests/conformance/test_store.py.
 
-Refuses (ValueError, for it is the caller's bug): empty keys, empty transactions, and two changes of one
-transaction to the same key. A fresh store stands at revision 0.
+Refuses (ValueError, for it is the caller's bug): keys that are empty or begin with NUL, empty transactions,
+and two changes of one transaction to the same key; and with TooLargeError a branch of more than 10,000
+operations or 4 MiB. A fresh store stands at revision 0.
 The model is that of etcd v3: https://etcd.io/docs/v3.5/learning/api/
 """
 
@@ -162,7 +163,8 @@ class Store(Protocol):
     ) -> Result:
         """If every comparison holds carry out `then`, else `otherwise`; whole, and durable on return.
 
-        Raises LeaseNotFoundError for a Put under an unknown lease; nothing is changed in that case.
+        Raises LeaseNotFoundError for a Put under an unknown lease, StoreFullError, and UnavailableError
+        where nobody can decide. Nothing is changed in these cases; only after OutcomeUnknownError it may be.
         """
 
     def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:

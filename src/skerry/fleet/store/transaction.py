@@ -11,7 +11,7 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from skerry.fleet.store.errors import LeaseNotFoundError
+from skerry.fleet.store.errors import LeaseNotFoundError, TooLargeError
 from skerry.fleet.store.interface import (
     Compare,
     Delete,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_LEASE = 2**63 - 1
+MAX_OPERATIONS = 10_000
+MAX_BYTES = 4 * 1024 * 1024
+"""What a branch may have of operations, and of keys and values: the same whatever the driver."""
 
 
 class View(Protocol):
@@ -45,7 +48,10 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A checked transaction; see Store.transact. Raises ValueError for one that is no transaction."""
+    """A checked transaction; see Store.transact.
+
+    Raises ValueError for one that is no transaction, TooLargeError for one that is too much.
+    """
 
     compares: tuple[Compare, ...]
     then: tuple[Operation, ...]
@@ -58,8 +64,9 @@ class Transaction:
             _check_key(compare.key)
             if isinstance(compare.operand, bytes) != (compare.field is Field.VALUE):
                 raise ValueError(f"{compare.field} of {compare.key!r} is compared with {compare.operand!r}")
-        _check_branch(self.then)
-        _check_branch(self.otherwise)
+        for branch in (self.then, self.otherwise):
+            _check_size(branch)
+            _check_branch(branch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,20 @@ def end_of(prefix: str) -> str | None:
     return head[:-1] + chr(0xE000 if 0xD800 <= point <= 0xDFFF else point)
 
 
+def _check_size(operations: Sequence[Operation]) -> None:
+    if len(operations) > MAX_OPERATIONS:
+        raise TooLargeError(
+            f"{len(operations)} changes are more than the store makes at once; it makes {MAX_OPERATIONS}",
+            hint="make fewer at a time",
+        )
+    size_bytes = sum(len(put.key) + len(put.value) for put in operations if isinstance(put, Put))
+    if size_bytes > MAX_BYTES:
+        raise TooLargeError(
+            f"{size_bytes} bytes are more than the store takes at once; it takes {MAX_BYTES}",
+            hint="keep large things elsewhere, and here where they are",
+        )
+
+
 def _check_branch(operations: Sequence[Operation]) -> None:
     keys: set[str] = set()
     prefixes: list[str] = []
@@ -157,6 +178,8 @@ def _check_key(key: str) -> None:
 
 
 def _check_text(text: str) -> str:
+    if text.startswith("\0"):
+        raise ValueError("what begins with NUL is the store's own")
     try:
         text.encode()
     except UnicodeEncodeError as error:

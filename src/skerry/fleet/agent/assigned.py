@@ -82,8 +82,8 @@ class Assigned:
 
     async def _remember(self, kept: Kept) -> None:
         await self._clock.sleep(PATIENCE_S)
-        full = None if self.certain else kept.read()
-        if full is not None and not self.certain:
+        full = None if self.certain or self._source.refused else kept.read()
+        if full is not None:
             log.warning("no server was reached; this machine goes on with what it was last told to hold")
             names = self._take(full)
             self.known = True

@@ -44,6 +44,10 @@ class LocalSource:
         self._clock = clock
         self._presence = presence
 
+    @property
+    def refused(self) -> str:
+        return ""
+
     async def messages(self) -> AsyncGenerator[Message, None]:
         while True:
             async with aclosing(self._feed.follow(self._node)) as messages:

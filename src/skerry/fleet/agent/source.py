@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """The servers, as an agent sees them."""
 
+    @property
+    def refused(self) -> str:
+        """Why the servers will not have this machine, as they last said; "" where they will."""
+
     def messages(self) -> AsyncGenerator[Message, None]:
         """A Full, then what changes; after a loss of the stream with a Full again. Never ends."""
 

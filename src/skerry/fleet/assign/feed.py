@@ -111,6 +111,11 @@ class Feed:
         """How many nodes listen to this server."""
         return len(self._followers)
 
+    def is_fenced(self, name: str) -> bool:
+        """Whether a unit must be dead on one node before it may run on another."""
+        unit = self._mirror.units.get(name)
+        return self._fencing and unit is not None and unit.fence
+
     def close(self, node: str) -> None:
         """End the streams of a node, one that was removed from the cluster."""
         for follower in self._followers.get(node, ()):

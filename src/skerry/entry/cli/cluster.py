@@ -12,6 +12,7 @@ import click
 
 # verb: the module and the command in it, and what `skerry cluster --help` says of it.
 VERBS = {
+    "audit": ("token:audit", "Show who changed what."),
     "init": ("cluster_build:init", "Make this machine the first server of a cluster."),
     "join": ("cluster_build:join", "Make this machine a part of a cluster."),
     "leave": ("cluster_build:leave", "Take this machine out of its cluster."),
@@ -20,7 +21,7 @@ VERBS = {
     "restore": ("cluster_store:restore", "Begin anew from a snapshot."),
     "snapshot": ("cluster_store:snapshot", "Write the store to a file."),
     "status": ("cluster_show:status", "Show servers, leader, quorum, store, machines, clocks."),
-    "token": ("token:token", "Let machines join, and people in."),
+    "token": ("token:join_token", "Let machines join."),
 }
 
 

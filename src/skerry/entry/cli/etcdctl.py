@@ -32,7 +32,7 @@ from skerry.entry.cli.etcdctl_session import (
     Reply,
     Session,
 )
-from skerry.kit.http import DEFAULT_SOCKET, HttpError
+from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     except UsageError as error:
         print(f"Incorrect Usage: {error}\n\nSee etcdctl --help.", file=sys.stderr)
         return MISUSED
-    except HttpError as error:
+    except SkerryError as error:
         print(f"Error:  {error.message}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
@@ -105,8 +105,9 @@ def _run(argv: Sequence[str]) -> int:
 def _servers(options: Parsed) -> tuple[str, ...]:
     named = [options.text("endpoints"), *(os.environ.get(name, "") for name in VARIABLES[:2])]
     named += [options.text("peers"), os.environ.get(VARIABLES[2], "")]
-    named.append(os.environ.get("SKERRY_API", ""))
-    text = next((text for text in named if text), DEFAULT_SOCKET)
+    text = next((text for text in named if text), "")
+    if not text:
+        return ("",)
     return tuple(
         word if "://" in word or word.startswith(("/", "unix:")) else f"http://{word}"
         for word in text.split(",")

@@ -96,7 +96,7 @@ class Session(NamedTuple):
         failures: list[str] = []
         for server in self.servers:
             try:
-                return Client(server, timeout_s=timeout_s).request(
+                return _client(server, timeout_s).request(
                     method, path, query=query or None, body=body, content_type=FORM
                 )
             except HttpError as error:
@@ -106,6 +106,15 @@ class Session(NamedTuple):
         raise Refusal(
             f"Error:  client: etcd cluster is unavailable or misconfigured; {said}", self.no_connection
         )
+
+
+def _client(server: str, timeout_s: float) -> Client:
+    """A client of an endpoint; "" is whatever other commands speak to."""
+    if server:
+        return Client(server, timeout_s=timeout_s)
+    from skerry.entry.cli.api import client
+
+    return client(timeout_s=timeout_s)
 
 
 def refusal_text(document: Document) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOUNS = {
     "cluster": "Look at the cluster; build and keep it.",
     "completion": "Complete words in your shell.",
+    "context": "Speak to a cluster from this machine.",
     "demo": "Show the whole: compose, boot, run containers.",
     "etc": "Compare /etc with its defaults; settle conflicts.",
     "host": "Look at this machine: version, slots, health.",
@@ -34,6 +35,7 @@ NOUNS = {
     "node": "Look at machines; label, drain, remove them.",
     "provision": "Check a cloud-config, or apply it.",
     "release": "Publish images to channels, signed.",
+    "token": "Let people and programs in.",
     "unit": "Run units: containers and everything systemd runs.",
 }
 FAILED = 1
@@ -79,11 +81,14 @@ class Nouns(click.Group):
 
 @click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(skerry.__version__, prog_name="skerry", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.option("--context", metavar="NAME", help="The cluster to speak to; `skerry context list` names them.")
+def cli(context: str | None) -> None:
     """Skerry: a small, immutable host for containers.
 
     `skerry NOUN --help` tells what can be done with each.
     """
+    if context is not None:
+        os.environ["SKERRY_CONTEXT"] = context
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from skerry.fleet.schedule.constraints import Room, needs_room
 
 if TYPE_CHECKING:
     from skerry.fleet.schedule.model import NodeSpec
+    from skerry.fleet.schedule.waiting import Line
     from skerry.host.units.requirements import Requirements
 
 
@@ -20,7 +21,18 @@ class Unit:
     """`ground` is the machine it is placed on, `leaving` where it has to stop there first, `stopped` where it
     has. `known` is false for what the store holds a placement of, and no unit."""
 
-    __slots__ = ("active", "asks", "ground", "hits", "known", "leaving", "name", "stopped", "waits")
+    __slots__ = (
+        "active",
+        "asks",
+        "ground",
+        "hits",
+        "known",
+        "leaving",
+        "name",
+        "revision",
+        "stopped",
+        "waits",
+    )
 
     def __init__(self, name: str, asks: Requirements, *, active: bool) -> None:
         self.name = name
@@ -31,23 +43,11 @@ class Unit:
         self.leaving = False
         self.stopped = False
         self.hits: tuple[str, ...] = ()
+        self.revision = 0
         self.waits: Line | None = None
 
     def __lt__(self, other: Unit) -> bool:
         return self.name < other.name
-
-
-class Line:
-    """Units that ask the same, and so may run on the same machines: where the first cannot be placed,
-    none can. `open` while it has not been tried since something changed."""
-
-    __slots__ = ("key", "names", "open", "size")
-
-    def __init__(self, key: tuple[Requirements, tuple[str, ...]]) -> None:
-        self.key = key
-        self.names: list[str] = []  # a heap; holds names that no longer wait, too
-        self.size = 0
-        self.open = True
 
 
 class Ground:

@@ -16,14 +16,16 @@ machines under suspicion, and lines of waiting units for which something was fre
 from __future__ import annotations
 
 import heapq
+import sys
 from typing import TYPE_CHECKING
 
 from skerry.fleet.schedule.choice import Choice
-from skerry.fleet.schedule.constraints import conflict, labels_match, needs_room
-from skerry.fleet.schedule.ground import Ground, Line, Unit, less
+from skerry.fleet.schedule.everywhere import Everywhere
+from skerry.fleet.schedule.ground import Ground, Unit, less
 from skerry.fleet.schedule.model import NO_WISHES, NodeSpec, Step, Verb
 from skerry.fleet.schedule.names import Globs, SortedNames
 from skerry.fleet.schedule.rules import Rules
+from skerry.fleet.schedule.waiting import Waiting
 from skerry.fleet.state.node import Liveness
 from skerry.host.units.glob import compile_glob, literal_start
 
@@ -40,29 +42,25 @@ class Scheduler:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.grounds: dict[str, Ground] = {}
-        self.globals: dict[str, Unit] = {}
         self.rules = Rules(self.units)
         self._choice = Choice(self.grounds, self.units, self.rules)
         self._asks: dict[Requirements, Requirements] = {}
         self._globs = Globs()
         self._names: SortedNames | None = None
         self._followers: dict[str, set[str]] = {}
-        self._lines: dict[tuple[Requirements, tuple[str, ...]], Line] = {}
-        self._queue: list[tuple[str, int, Line]] = []
-        self._turn = 0
+        self._waiting = Waiting(self.units)
+        self._everywhere = Everywhere()
         self._suspects: list[str] = []
         self._suspected: set[str] = set()
         self._overfull: list[str] = []
         self._freed: dict[str, Ground] = {}
-        self._recast: dict[str, Ground] = {}
         self._fading: dict[str, None] = {}
         self._strays: dict[tuple[str, str], None] = {}
-        self._global_order: list[str] | None = None
 
     # What has changed
 
-    def put_unit(self, spec: UnitSpec) -> None:
-        """A unit is new, or wants something else now."""
+    def put_unit(self, spec: UnitSpec, *, revision: int = 0) -> None:
+        """A unit is new, or wants something else now; `revision` is kept with it for whoever asks."""
         asks = self._asks.setdefault(spec.asks, spec.asks)
         unit = self.units.get(spec.name)
         if unit is None:
@@ -71,12 +69,15 @@ class Scheduler:
                 self._names.add(spec.name)
             if self._globs:
                 unit.hits = self._globs.meaning(spec.name)
+            unit.revision = revision
             self._register(unit)
         elif unit.asks is not asks or unit.active != spec.active or not unit.known:
             unit.known = True
-            self._stop_waiting(unit)
+            unit.revision = revision
+            self._waiting.remove(unit)
             self._change(unit, asks, active=spec.active)
         else:
+            unit.revision = revision
             return
         if unit.ground is not None:
             self._suspect(unit)
@@ -88,12 +89,13 @@ class Scheduler:
         unit = self.units.get(name)
         if unit is None:
             return
-        self._stop_waiting(unit)
+        self._waiting.remove(unit)
         if unit.ground is not None:
             # What it asked counts until it is gone, its fence above all.
             unit.active = unit.known = False
-            if self.globals.pop(name, None) is not None:
-                self._recast_all(unit)
+            if unit.asks.is_global:
+                self._everywhere.discard(name)
+                self._doubt(unit)
             self._suspect(unit)
         else:
             self._forget(unit)
@@ -111,7 +113,7 @@ class Scheduler:
         for unit in ground.units.values():
             self._suspect(unit)
         heapq.heappush(self._overfull, ground.id)
-        self._recast[ground.id] = ground
+        self._everywhere.doubtful[ground.id] = ground
         self._freed[ground.id] = ground
         if spec.liveness is None:
             self._fading[ground.id] = None
@@ -135,7 +137,7 @@ class Scheduler:
             self.put_node(NodeSpec(node, liveness=None))
         if known.ground is None:
             self._enter(known, self.grounds[node])
-            self._recast[node] = self.grounds[node]
+            self._everywhere.doubtful[node] = self.grounds[node]
             heapq.heappush(self._overfull, node)
         elif known.ground.id != node:
             self._strays[unit, node] = None
@@ -159,24 +161,26 @@ class Scheduler:
 
     # What is to be done
 
-    def decide(self) -> tuple[Step, ...]:
-        """What is to be done about all that was told since the last time, in the order to do it."""
-        steps = [
-            Step(Verb.REMOVE, *stray, "it is placed on another machine") for stray in sorted(self._strays)
-        ]
-        self._strays.clear()
-        while True:
+    def decide(self, most: int = sys.maxsize) -> tuple[Step, ...]:
+        """What is to be done about all that was told since the last time, in the order to do it.
+
+        At most so many steps; where that many come back, there may be more to decide.
+        """
+        steps: list[Step] = []
+        while len(steps) < most:
             self._cast_globals()
-            step = self._take_away()
+            step = self._take_away() or self._place_next()
             if step is None:
-                self._reopen()
-                step = self._place_next()
-                if step is None:
-                    self._fade()
-                    return tuple(steps)
+                self._fade()
+                break
             steps.append(step)
+        return tuple(steps)
 
     def _take_away(self) -> Step | None:
+        if self._strays:
+            stray = min(self._strays)
+            del self._strays[stray]
+            return Step(Verb.REMOVE, *stray, "it is placed on another machine")
         while self._suspects:
             name = heapq.heappop(self._suspects)
             self._suspected.discard(name)
@@ -202,45 +206,27 @@ class Scheduler:
         return Step(Verb.REMOVE, unit.name, ground.id, why)
 
     def _place_next(self) -> Step | None:
-        while self._queue:
-            name, _, line = heapq.heappop(self._queue)
-            unit = self._first(line)
-            if unit is None or not line.open:
-                continue
-            if unit.name > name:
-                self._enqueue(line, unit.name)
-                continue
+        if self._freed:
+            freed = [ground for ground in self._freed.values() if ground.spec.may_get]
+            self._freed.clear()
+            if freed:
+                self._waiting.freed(freed, self.rules.able)
+        while (unit := self._waiting.first()) is not None:
             found = self._choice.choose(unit)
             if found is None:
-                line.open = False
+                self._waiting.shut(unit)
                 continue
             ground, why = found
             self._enter(unit, ground)
-            following = self._first(line)
-            if following is not None:
-                self._enqueue(line, following.name)
             return Step(Verb.PLACE, unit.name, ground.id, why)
         return None
-
-    def _reopen(self) -> None:
-        """Lines for which something was freed are tried again."""
-        if not self._freed:
-            return
-        freed = [ground for ground in self._freed.values() if ground.spec.may_get]
-        self._freed.clear()
-        for line in list(self._lines.values()):
-            if line.open:
-                continue
-            unit = self._first(line)
-            if unit is not None and any(self.rules.able(unit, ground) for ground in freed):
-                self._open(line)
 
     # Books
 
     def _enter(self, unit: Unit, ground: Ground) -> None:
         unit.ground = ground
         unit.leaving = unit.stopped = False
-        self._stop_waiting(unit)
+        self._waiting.remove(unit)
         ground.units[unit.name] = unit
         ground.enter(unit)
         asks = unit.asks
@@ -262,8 +248,8 @@ class Scheduler:
         if unit.asks.spread:
             self._choice.count(unit, ground, -1)
         self._released(ground)
-        if unit.name in self.globals:
-            self._recast[ground.id] = ground
+        if unit.name in self._everywhere.units:
+            self._everywhere.doubtful[ground.id] = ground
         if unit.name in self._followers:
             self._peer_changed(unit.name)
         if not unit.known:
@@ -274,7 +260,7 @@ class Scheduler:
     def _released(self, ground: Ground) -> None:
         self._freed[ground.id] = ground
         if ground.crowded:
-            self._recast[ground.id] = ground
+            self._everywhere.doubtful[ground.id] = ground
         self._choice.offer(ground)
 
     def _change(self, unit: Unit, asks: Requirements, *, active: bool) -> None:
@@ -295,7 +281,7 @@ class Scheduler:
         if asks.spread:
             self._choice.count(unit, ground, 1)
         self._released(ground)
-        self._recast[ground.id] = ground
+        self._everywhere.doubtful[ground.id] = ground
         heapq.heappush(self._overfull, ground.id)
         if asks.conflicts or asks.replaces:
             for other in ground.units.values():
@@ -312,8 +298,8 @@ class Scheduler:
             self.rules.replacing[unit.name] = unit
             self._replacing_changed()
         if asks.is_global and unit.active:
-            self.globals[unit.name] = unit
-            self._recast_all(unit)
+            self._everywhere.add(unit)
+            self._doubt(unit)
 
     def _unregister(self, unit: Unit) -> None:
         asks = unit.asks
@@ -324,8 +310,8 @@ class Scheduler:
                 self._followers.pop(peer, None)
         if asks.is_global:
             # It leaves the machines' books while it is known what it asked.
-            self.globals.pop(unit.name, None)
-            self._recast_all(unit)
+            self._everywhere.discard(unit.name)
+            self._doubt(unit)
             self._cast_globals()
         for glob in dict.fromkeys((*asks.conflicts, *asks.replaces)):
             if self._globs.drop(glob):
@@ -362,7 +348,7 @@ class Scheduler:
                 continue
             unit = self.units[name]
             waited = unit.waits is not None
-            self._stop_waiting(unit)
+            self._waiting.remove(unit)
             if used:
                 unit.hits = tuple(sorted((*unit.hits, glob)))
             else:
@@ -381,64 +367,31 @@ class Scheduler:
             found.extend(ground for ground in self.grounds.values() if unit.name in ground.running)
         return found
 
-    # Global units
-
-    def _recast_all(self, unit: Unit) -> None:
-        self._global_order = None
+    def _doubt(self, unit: Unit) -> None:
+        """It is to be seen anew where this Global unit runs."""
         for node in self._choice.members(unit.asks.metadata):
-            self._recast[node] = self.grounds[node]
+            self._everywhere.doubtful[node] = self.grounds[node]
 
     def _cast_globals(self) -> None:
-        """Let the machines under suspicion run the Global units that they are to run."""
-        if self._recast:
-            if self._global_order is None:
-                self._global_order = sorted(self.globals)
-            grounds, self._recast = self._recast, {}
-            for ground in grounds.values():
-                if self.globals or ground.running:
-                    self._cast(ground, self._global_order)
-
-    def _cast(self, ground: Ground, order: list[str]) -> None:
-        """The rule is that of `constraints.globals_on`."""
-        room, before = ground.room, ground.running
-        now: dict[str, Unit] = {}
-        for unit in before.values():
-            if needs_room(unit):
-                room.give_back(unit)
-        ground.crowded = False
-        for name in order if ground.spec.may_hold else ():
-            unit = self.globals[name]
-            if name in ground.units or not labels_match(unit.asks.metadata, ground.spec.labels):
-                continue
-            if (unit.asks.conflicts or unit.hits) and any(conflict(unit, other) for other in now.values()):
-                continue
-            if needs_room(unit):
-                if room.lacks(ground.spec, unit) is not None:
-                    ground.crowded = True
-                    continue
-                room.take(unit)
-            now[name] = unit
-        if now.keys() == before.keys():
-            return
-        ground.running = now
-        for name in before.keys() - now.keys():
-            ground.leave(before[name], room=False)
-            self._released(ground)
-        for name in now.keys() - before.keys():
-            ground.enter(now[name], room=False)
-            if now[name].asks.conflicts or now[name].hits:
-                for other in ground.units.values():
-                    self._suspect(other)
-        for name in now.keys() ^ before.keys():
-            self._peer_changed(name)
+        doubtful = self._everywhere.doubtful
+        while doubtful:
+            _, ground = doubtful.popitem()
+            came, went = self._everywhere.cast(ground)
+            if went:
+                self._released(ground)
+            for unit in came:
+                if unit.asks.conflicts or unit.hits:
+                    for other in ground.units.values():
+                        self._suspect(other)
+            for unit in (*came, *went):
+                self._peer_changed(unit.name)
 
     def _replacing_changed(self) -> None:
         for unit in self.rules.replacing.values():
             if unit.ground is not None:
                 for other in unit.ground.units.values():
                     self._suspect(other)
-        for line in self._lines.values():
-            self._open(line)
+        self._waiting.open_all()
 
     def _peer_changed(self, name: str) -> None:
         for follower in self._followers.get(name, ()):
@@ -446,53 +399,13 @@ class Scheduler:
             if unit.ground is not None:
                 self._suspect(unit)
             elif unit.waits is not None:
-                self._open(unit.waits)
+                self._waiting.open(unit.waits)
 
     def _suspect(self, unit: Unit) -> None:
         if unit.name not in self._suspected:
             self._suspected.add(unit.name)
             heapq.heappush(self._suspects, unit.name)
 
-    # Lines of units that wait
-
     def _wait(self, unit: Unit) -> None:
-        if not unit.active or unit.asks.is_global or unit.ground is not None:
-            return
-        key = (unit.asks, unit.hits)
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = Line(key)
-        unit.waits = line
-        line.size += 1
-        heapq.heappush(line.names, unit.name)
-        if line.open and line.names[0] == unit.name:
-            self._enqueue(line, unit.name)
-
-    def _stop_waiting(self, unit: Unit) -> None:
-        line = unit.waits
-        if line is not None:
-            unit.waits = None
-            line.size -= 1
-            if not line.size:
-                del self._lines[line.key]
-                line.open = False
-
-    def _first(self, line: Line) -> Unit | None:
-        names = line.names
-        while names:
-            unit = self.units.get(names[0])
-            if unit is not None and unit.waits is line:
-                return unit
-            heapq.heappop(names)
-        return None
-
-    def _open(self, line: Line) -> None:
-        if not line.open:
-            line.open = True
-            first = self._first(line)
-            if first is not None:
-                self._enqueue(line, first.name)
-
-    def _enqueue(self, line: Line, name: str) -> None:
-        self._turn += 1
-        heapq.heappush(self._queue, (name, self._turn, line))
+        if unit.active and not unit.asks.is_global and unit.ground is None:
+            self._waiting.add(unit)

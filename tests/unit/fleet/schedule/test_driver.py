@@ -1,0 +1,349 @@
+"""The leader's loop against real stores: what is written, what is compared, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakes.clock import FakeClock
+from fakes.stores import Driver as StoreKind
+from fakes.stores import opened
+from skerry.fleet.presence.leader import LEADER_KEY, Alone
+from skerry.fleet.schedule.driver import FENCE_S, RETRY_S, Driver
+from skerry.fleet.schedule.reading import read_world
+from skerry.fleet.state.node import Facts, Liveness, NodeRecord, PresenceRecord, node_key, presence_key
+from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord, placement_key
+from skerry.fleet.state.unit import DesiredState, UnitRecord, report_key, unit_key
+from skerry.fleet.store.errors import CompactedError, StoreError
+from skerry.fleet.store.interface import Delete, Put
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from skerry.fleet.store.interface import Batch, Compare, Listing, Operation, Result, Store
+
+A, B = ("a" * 32, "b" * 32)
+LONGEST_S = 20
+
+
+class Trouble:
+    """A store before the real one: refuses, or lets something happen first, as often as it is told."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.refuse: list[StoreError] = []
+        self.before: list[Callable[[], Awaitable[object]]] = []
+        self.compact_watches = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def transact(
+        self, compares: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
+    ) -> Result:
+        if self.refuse:
+            raise self.refuse.pop()
+        if self.before:
+            await self.before.pop()()
+        return await self._store.transact(compares, then, otherwise)
+
+    async def list(self, prefix: str) -> Listing:
+        return await self._store.list(prefix)
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+        if self.compact_watches:
+            self.compact_watches -= 1
+            raise CompactedError(after, after)
+        async with aclosing(self._store.watch(prefix, after)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+class Cluster:
+    """A store, a driver that leads over it, and words for what people and machines do."""
+
+    def __init__(self, store: Store, clock: FakeClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.trouble = Trouble(store)
+        self.leading = Alone(store, A, clock)
+        self.driver = Driver(self.trouble, self.leading, clock)  # type: ignore[arg-type]
+
+    async def put(
+        self, *names: str, text: str = "[Service]\nExecStart=/bin/true\n", loaded: bool = True
+    ) -> None:
+        desired = DesiredState.LOADED if loaded else DesiredState.INACTIVE
+        records = [UnitRecord(name, text, "hash", desired) for name in names]
+        await self.store.transact((), [Put(unit_key(record.name), record.encode()) for record in records])
+
+    async def node(self, *nodes: str, liveness: Liveness = Liveness.READY) -> None:
+        record = PresenceRecord(Facts(memory_bytes=1 << 30, cpus=2), liveness, 0.0)
+        await self.store.transact((), [Put(presence_key(node), record.encode()) for node in nodes])
+
+    async def placements(self) -> dict[str, str]:
+        """Units by name with the first letter of their machine, "a!" where they are leaving it."""
+        listing = await self.store.list(PLACEMENTS_PREFIX)
+        records = [PlacementRecord.decode(entry.value) for entry in listing.entries]
+        return {r.unit.removesuffix(".service"): r.node[0] + "!" * r.leaving for r in records}
+
+    async def until(self, wanted: dict[str, str]) -> None:
+        """Wait for the placements to be so. Fails where they do not become so."""
+        async with asyncio.timeout(LONGEST_S), contextlib.AsyncExitStack() as stack:
+            start = await self.store.list(PLACEMENTS_PREFIX)
+            batches = await stack.enter_async_context(
+                aclosing(self.store.watch(PLACEMENTS_PREFIX, start.revision))
+            )
+            while await self.placements() != wanted:
+                await anext(batches)
+
+
+@contextlib.asynccontextmanager
+async def led(cluster: Cluster) -> AsyncIterator[None]:
+    """The driver at work."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(cluster.leading.run()), group.create_task(cluster.driver.run())]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def story(tmp_path: Path, kind: StoreKind, told: Callable[[Cluster], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        clock = FakeClock()
+        async with opened(kind, tmp_path, clock) as store:
+            cluster = Cluster(store, clock)
+            async with led(cluster):
+                await told(cluster)
+
+    asyncio.run(whole())
+
+
+every_store = pytest.mark.parametrize("kind", list(StoreKind))
+
+
+@every_store
+def test_units_get_their_machines_and_lose_them(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        await cluster.put("1.service", "2.service")
+        await cluster.put("3.service", loaded=False)
+        await cluster.until({"1": "a", "2": "b"})
+        await cluster.put("1.service", loaded=False)
+        await cluster.store.transact((), [Delete(unit_key("2.service"))])
+        await cluster.until({})
+
+    story(tmp_path, kind, told)
+
+
+@every_store
+def test_what_was_there_before_it_led_is_taken_in(kind: StoreKind, tmp_path: Path) -> None:
+    async def whole() -> None:
+        clock = FakeClock()
+        async with opened(kind, tmp_path, clock) as store:
+            before = Cluster(store, clock)
+            await before.node(A, B)
+            await before.put("1.service", "2.service")
+            placed, stray = PlacementRecord("1.service", B), PlacementRecord("gone.service", A)
+            await store.transact((), [Put(p.key, p.encode()) for p in (placed, stray)])
+            async with led(before):
+                await before.until({"1": "b", "2": "a"})
+
+    asyncio.run(whole())
+
+
+@every_store
+def test_many_units_are_placed_in_many_transactions(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        names = [f"{number:03}" for number in range(300)]
+        await cluster.put(*(f"{name}.service" for name in names))
+        await cluster.until({name: "ab"[int(name) % 2] for name in names})
+
+    story(tmp_path, kind, told)
+
+
+@every_store
+def test_a_lost_machines_units_move(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        await cluster.put("1.service", "2.service")
+        await cluster.until({"1": "a", "2": "b"})
+        await cluster.node(A, liveness=Liveness.LOST)
+        await cluster.until({"1": "b", "2": "b"})
+
+    story(tmp_path, kind, told)
+
+
+@every_store
+def test_a_placement_says_why_and_since_when(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A)
+        await cluster.put("1.service")
+        await cluster.until({"1": "a"})
+        entry = await cluster.store.get(placement_key(A, "1.service"))
+        assert entry is not None
+        record = PlacementRecord.decode(entry.value)
+        assert record.why.startswith("least loaded")
+        assert record.since == cluster.clock.now()
+
+    story(tmp_path, kind, told)
+
+
+FENCED = "[Service]\nExecStart=/bin/true\n[X-Skerry]\nFence=yes\n"
+
+
+@every_store
+def test_a_fenced_unit_waits_for_its_machine_to_say_that_it_stopped(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        await cluster.put("1.service", text=FENCED)
+        await cluster.until({"1": "a"})
+        await cluster.store.transact((), [Put(report_key(A, "1.service"), b"{}")])
+        await cluster.store.transact((), [Put(node_key(A), NodeRecord(draining=True).encode())])
+        await cluster.until({"1": "a!"})
+        await cluster.store.transact((), [Delete(report_key(A, "1.service"))])
+        await cluster.until({"1": "b"})
+
+    story(tmp_path, kind, told)
+
+
+def test_a_fenced_unit_of_a_removed_machine_waits_for_two_ttls(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        await cluster.put("1.service", text=FENCED)
+        await cluster.until({"1": "a"})
+        await cluster.store.transact((), [Put(report_key(A, "1.service"), b"{}")])
+        await cluster.store.transact((), [Delete(presence_key(A))])
+        await cluster.until({"1": "a!"})
+        await cluster.clock.advance(FENCE_S - 1)
+        assert await cluster.placements() == {"1": "a!"}
+        await cluster.clock.advance(1)
+        await cluster.until({"1": "b"})
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+def test_a_leaving_unit_is_waited_for_by_the_next_leader_too(tmp_path: Path) -> None:
+    async def whole() -> None:
+        clock = FakeClock()
+        async with opened(StoreKind.MEMORY, tmp_path, clock) as store:
+            before = Cluster(store, clock)
+            await before.node(A, B)
+            await before.put("1.service", text=FENCED)
+            leaving, report = PlacementRecord("1.service", B, leaving=True), report_key(B, "1.service")
+            await store.transact((), [Put(leaving.key, leaving.encode()), Put(report, b"{}")])
+            async with led(before):
+                await before.put("2.service")
+                await before.until({"1": "b!", "2": "a"})
+                await store.transact((), [Delete(report)])
+                await before.until({"1": "b", "2": "a"})
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), CompactedError(1, 2)])
+def test_a_store_that_fails_is_asked_again(error: StoreError, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A)
+        await cluster.clock.advance(RETRY_S)
+        cluster.trouble.refuse.append(error)
+        await cluster.put("1.service")
+        await cluster.clock.advance(RETRY_S)
+        await cluster.until({"1": "a"})
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+def test_history_that_is_gone_is_listed_anew(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        cluster.trouble.compact_watches = 2
+        await cluster.node(A)
+        await cluster.put("1.service")
+        for _ in range(4):
+            await cluster.clock.advance(RETRY_S)
+        await cluster.until({"1": "a"})
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+@every_store
+def test_a_unit_that_changes_meanwhile_is_decided_anew_and_alone(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        async def unload() -> None:
+            await cluster.put("1.service", loaded=False)
+
+        await cluster.node(A, B)
+        cluster.trouble.before.append(unload)
+        await cluster.put("1.service", "2.service", "3.service")
+        await cluster.until({"2": "b", "3": "a"})
+
+    story(tmp_path, kind, told)
+
+
+@every_store
+def test_a_unit_that_goes_meanwhile_is_not_placed(kind: StoreKind, tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        async def destroy() -> None:
+            await cluster.store.transact((), [Delete(unit_key("1.service"))])
+
+        await cluster.node(A, B)
+        cluster.trouble.before.append(destroy)
+        await cluster.put("1.service", "2.service")
+        await cluster.until({"2": "b"})
+        await cluster.put("1.service")
+        await cluster.until({"1": "a", "2": "b"})
+
+    story(tmp_path, kind, told)
+
+
+def test_who_leads_no_longer_changes_nothing(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        async def depose() -> None:
+            await cluster.store.transact((), [Delete(LEADER_KEY)])
+            await cluster.store.transact((), [Put(LEADER_KEY, b"another")])
+
+        await cluster.node(A)
+        cluster.trouble.before.append(depose)
+        await cluster.put("1.service")
+        for _ in range(3):
+            await cluster.clock.advance(RETRY_S)
+        assert await cluster.placements() == {}
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+def test_a_record_of_a_newer_version_is_left_alone_until_it_can_be_read(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        newer = UnitRecord("1.service", "[Service]\n", "hash", DesiredState.LOADED).encode()
+        placed = PlacementRecord("1.service", B)
+        await cluster.store.transact(
+            (),
+            [
+                Put(unit_key("1.service"), newer.replace(b'"version":1', b'"version":99')),
+                Put(placed.key, placed.encode()),
+            ],
+        )
+        await cluster.node(A)
+        await cluster.put("2.service")
+        await cluster.clock.advance(RETRY_S)
+        await cluster.until({"1": "b", "2": "a"})
+        await cluster.put("1.service")
+        await cluster.clock.advance(RETRY_S)
+        await cluster.until({"1": "a", "2": "a"})
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+def test_what_is_written_is_where_the_world_stands(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(A, B)
+        await cluster.put(*(f"{number}.service" for number in range(9)))
+        await cluster.until({str(number): "ab"[number % 2] for number in range(9)})
+        assert (await read_world(cluster.store)).decide() == ()
+
+    story(tmp_path, StoreKind.MEMORY, told)

@@ -118,23 +118,26 @@ def test_where_a_server_dies_the_next_is_taken_and_tells_everything() -> None:
         store = MemoryStore(clock=SystemClock())
         await want(store, "web.service")
         await place(store, "web.service", "a")
-        async with servers(store, 2, lease_s=0.5) as those:
-            async with linked(those, "a") as link, listening(link) as heard:
-                await until(lambda: "web.service" in heard.holds)
-                dying = next(s for s in those if s.url == link.server)
-                await dying.kill()
-                await destroy(store, "web.service")
-                await until(lambda: not heard.holds)
-                await until(lambda: all(s.leading.leader is not None for s in those if s is not dying))
-                async with asyncio.timeout(DEADLINE_S):
-                    while True:
-                        try:
-                            contact = await link.heartbeat(hello())
-                            break
-                        except SkerryError:
-                            await asyncio.sleep(0.1)
-                assert contact.ttl_s == 15
-                assert link.server != dying.url
+        async with (
+            servers(store, 2, lease_s=0.5) as those,
+            linked(those, "a") as link,
+            listening(link) as heard,
+        ):
+            await until(lambda: "web.service" in heard.holds)
+            dying = next(s for s in those if s.url == link.server)
+            await dying.kill()
+            await destroy(store, "web.service")
+            await until(lambda: not heard.holds)
+            await until(lambda: all(s.leading.leader is not None for s in those if s is not dying))
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    try:
+                        contact = await link.heartbeat(hello())
+                        break
+                    except SkerryError:
+                        await asyncio.sleep(0.1)
+            assert contact.ttl_s == 15
+            assert link.server != dying.url
 
     asyncio.run(scenario())
 
@@ -167,15 +170,18 @@ def test_without_servers_it_says_so_and_goes_on() -> None:
 def test_a_copy_of_a_machine_is_told_nothing() -> None:
     async def scenario() -> None:
         store = MemoryStore(clock=SystemClock())
-        async with servers(store, 1) as those:
-            async with linked(those, "a") as link, linked(those, "a", boot="2") as copy:
-                await link.heartbeat(hello())
-                async with listening(copy) as heard:
-                    await until(lambda: copy.refused != "")
-                    assert heard.told == []
-                with pytest.raises(ApiError) as caught:
-                    await copy.heartbeat(hello("2"))
-                assert caught.value.status == 409
+        async with (
+            servers(store, 1) as those,
+            linked(those, "a") as link,
+            linked(those, "a", boot="2") as copy,
+        ):
+            await link.heartbeat(hello())
+            async with listening(copy) as heard:
+                await until(lambda: copy.refused != "")
+                assert heard.told == []
+            with pytest.raises(ApiError) as caught:
+                await copy.heartbeat(hello("2"))
+            assert caught.value.status == 409
 
     asyncio.run(scenario())
 

@@ -53,6 +53,14 @@ def test_the_agent_lives_and_is_killed(node: Node, expected_errors: list[Allowed
     assert said.count("ok ") == 8
 
 
+def test_what_is_fenced_is_dead_in_time(node: Node, expected_errors: list[Allowed]) -> None:
+    why = "what is fenced is killed, on purpose"
+    expected_errors.append(Allowed("systemd", r"skerry-.*(Failed|failed|timed out|Killing)", why))
+    node.run(["podman", "pull", "--quiet", IMAGE], timeout_s=120)
+    said = run_inside(node, "nodes/fence_cases.py", IMAGE)
+    assert said.count("ok ") == 5
+
+
 CHECK = """\
 import sys
 from skerry.host.units.check import check_unit

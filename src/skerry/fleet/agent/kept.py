@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from skerry.fleet.state.document import RecordError
 from skerry.kit.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VERSION = 1
@@ -27,16 +28,23 @@ FILE_NAME = "assignments.json"
 log = logging.getLogger(__name__)
 
 
+class Aside(Protocol):
+    """asyncio.to_thread, or a test's stand-in."""
+
+    async def __call__(self, work: Callable[[], None], /) -> None: ...
+
+
 class _Kept(msgspec.Struct, frozen=True):
     version: int
     full: msgspec.Raw
 
 
 class Kept:
-    """The file in `directory` (/var/lib/skerry)."""
+    """The file in `directory` (/var/lib/skerry). `aside` does what waits for a disk beside the loop."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, aside: Aside = asyncio.to_thread) -> None:
         self._path = directory / FILE_NAME
+        self._aside = aside
 
     def read(self) -> Full | None:
         """What was kept, None where there is nothing."""
@@ -56,7 +64,7 @@ class Kept:
         """Keep these from now on, also through a power cut. What the disk refuses is said, and no more."""
         content = b'{"version":%d,"full":%b}\n' % (VERSION, encode_message(full).rstrip())
         try:
-            await asyncio.to_thread(write_atomic, self._path, content, mode=0o600)
+            await self._aside(lambda: write_atomic(self._path, content, mode=0o600))
         except OSError as error:
             log.warning("the assignments cannot be kept: %s", error)
 

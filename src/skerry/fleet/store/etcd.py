@@ -14,6 +14,7 @@ Beside the keys of the interface etcd holds the foundation (etcd_foundation.py) 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import secrets
@@ -257,6 +258,7 @@ class EtcdStore:
         self._closed = True
         await self._history.close()
         self._client.close()
+        await asyncio.sleep(0)  # connections are closed in the loop's next turn
 
     async def _list(self, prefix: str) -> Listing:
         question = span(prefix) | {"limit": PAGE_KEYS}
@@ -278,6 +280,9 @@ class EtcdStore:
     async def _recalled(self, done: Done, transaction: Transaction) -> Result:
         """The result of a transaction whose answer was lost."""
         operations = transaction.then if done.succeeded else transaction.otherwise
+        revision = self._base.ours(done.revision)
+        if not operations:
+            return Result(done.succeeded, revision, ())
         view = _Past()
         try:
             for operation in operations:
@@ -286,7 +291,6 @@ class EtcdStore:
             raise OutcomeUnknownError(
                 "the change was made, but what stood before it is forgotten already", hint="look again"
             ) from refused
-        revision = self._base.ours(done.revision)
         return Result(done.succeeded, revision, decide(view, Transaction((), operations), revision).found)
 
     async def _before(self, operation: Operation, revision: int) -> dict[str, Entry]:

@@ -1,7 +1,7 @@
 """The only place that puts the parts together: store, scheduler, feed, agent, API.
 
     SqliteStore ── REST ── Unix socket
-         ├──────── placements
+         ├──────── Driver ─ placements
          └──────── Feed ── Agent ── systemd
 
 A store that cannot be opened does not end the daemon: the API says why, on every path, the file is left
@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from skerry.entry.daemon.place_here import PlaceHere
 from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.settings import Settings, read_settings
 from skerry.entry.rest.app import Cluster, create_app
@@ -35,7 +34,9 @@ from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.presence.facts import boot_id, read_facts
 from skerry.fleet.presence.leader import Alone
 from skerry.fleet.presence.registry import Registry
+from skerry.fleet.schedule.driver import Driver
 from skerry.fleet.state.node import Role
+from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.host.units.check import check_unit
@@ -50,9 +51,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
-    from skerry.entry.rest.units import Journal
+    from skerry.entry.rest.units import Explain, Journal
     from skerry.fleet.agent.source import Source
+    from skerry.fleet.schedule.explain import Explanation
     from skerry.fleet.state.node import Facts
+    from skerry.fleet.store.interface import Store
     from skerry.host.units.interface import ServiceManager
     from skerry.kit.clock import Clock
     from skerry.kit.errors import Problem
@@ -112,22 +115,23 @@ async def run(
             check = _minding_the_host(doors.check, PlacedUnits(paths.root))
             desired = Desired(store, node, check, doors.clock)
             more = key_routes(Keyspace(store, doors.clock))
-            cluster = Cluster(desired, doors.journal, more, limit=settings.token_limit)
+            leading = Alone(store, node.id, doors.clock)
+            driver = Driver(store, leading, doors.clock)
+            limit, why = settings.token_limit, _explaining(driver, store)
+            cluster = Cluster(desired, doors.journal, more, explain=why, limit=limit)
         server = make_server(create_app(host, cluster))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_watchdog(doors.clock))]
             if desired is not None:
                 tasks.append(group.create_task(desired.mirror.run(), name="mirror of the store"))
             if store is not None:
-                leading = Alone(store, node.id, doors.clock)
                 presence = Registry(store, leading, doors.clock, None)
                 feed = Feed(store, doors.clock, fencing=False)
                 source = LocalSource(feed, Reports(store), node.id, doors.clock, presence)
-                placing = PlaceHere(store, leading, node.id, doors.clock)
                 tasks += [
                     group.create_task(leading.run(), name="leadership"),
                     group.create_task(presence.run(), name="presence"),
-                    group.create_task(placing.run(), name="placements"),
+                    group.create_task(driver.run(), name="placements"),
                     group.create_task(feed.run(), name="assignments"),
                     group.create_task(_agent(source, doors, paths.root, node), name="agent"),
                 ]
@@ -143,6 +147,23 @@ async def run(
                 task.cancel()
             await serving
     log.info("stopped; units keep running")
+
+
+def _explaining(driver: Driver, store: Store) -> Explain:
+    """Says why a unit is where it is, by what the scheduler knows."""
+
+    async def why(unit: str) -> Explanation | None:
+        from skerry.fleet.schedule.explain import explain
+
+        scheduler = driver.scheduler
+        known = None if scheduler is None else scheduler.units.get(unit)
+        if scheduler is None or known is None or not known.known:
+            return None
+        entry = None if known.ground is None else await store.get(placement_key(known.ground.id, unit))
+        decided = "" if entry is None else PlacementRecord.decode(entry.value).why
+        return explain(scheduler, unit, decided=decided)
+
+    return why
 
 
 def _minding_the_host(check: Check, placed: PlacedUnits) -> Check:

@@ -27,6 +27,8 @@ def wrong(line: str) -> str | None:
     """What is not so in a command; a word in capitals stands for any argument, `…` for what is left out."""
     words = shlex.split(re.split(r"[;|<>]", line)[0])
     command: click.Command = cli
+    if words[0] == "--context":
+        words = words[2:]  # goes before every noun
     while words and isinstance(command, click.Group):
         if not re.fullmatch(r"[a-z-]+", words[0]):
             return None  # speaks of all of its verbs

@@ -57,8 +57,9 @@ async def _agent(directory: Path) -> None:
         (_, record), *_ = await w.audit.newest()
         assert (record.who, record.what) == (AGENT.node, "POST /v1/cluster/join")
         assert token.secret not in record.detail
-        with pytest.raises(JoinError, match="member of a cluster already"):
-            await joining(w, directory, token.text)
+        strange = new_token(TokenKind.JOIN, "0" * 64)
+        with pytest.raises(JoinError, match="member of another cluster"):
+            await joining(w, directory, strange.text)
 
 
 def test_an_agent_joins_and_is_known(tmp_path: Path) -> None:
@@ -149,10 +150,14 @@ async def _again(directory: Path) -> None:
         await joining(w, directory, token.text)
         pki = Pki(directory / "pki-aaaa")
         key = pki.read_node().key_pem
-        pki.node.unlink()  # the machine was killed before it wrote this down
+        await joining(w, directory, token.text)  # it was killed before it wrote down that it had joined
+        pki.node.unlink()  # … or before it wrote down its certificate
         pki.joining.write_text(key)
         await joining(w, directory, token.text)
-        assert pki.is_member
+        assert (pki.is_member, pki.read_node().key_pem) == (True, key)
+        assert (await w.tokens.joins())[0].used == 1
+        later = await token_of(w)
+        await joining(w, directory, later.text)
         assert (await w.tokens.joins())[0].used == 1
 
 

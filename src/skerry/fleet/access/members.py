@@ -74,13 +74,14 @@ class Members:
             member_entry = await self._store.get(member_key(identity.node))
             revoked_entry = await self._store.get(revoked_key(identity.node))
             before = None if member_entry is None else MemberRecord.decode(member_entry.value)
-            again = before is not None and self._is_same(before, token, request)
+            same = before is not None and hmac.compare_digest(before.key_sha256, request.key_sha256)
+            again = same and before is not None and before.token == token.id
             record, compare = self._good(token_entry, token, again=again)
             if record.role is not identity.role:
                 raise TokenRefusedError(
                     f"this token lets a machine join as {record.role}, not as {identity.role}"
                 )
-            if before is not None and not again and before.expires > self._clock.now():
+            if before is not None and not same and before.expires > self._clock.now():
                 raise DuplicateNodeError(
                     f"a machine with the id {identity.node} is a member already",
                     hint="if it is this one, made anew: `skerry node remove` it first; if it is a copy, "
@@ -173,9 +174,6 @@ class Members:
                 hint="`skerry cluster token create --uses N` makes one for several machines",
             )
         return record, unchanged(entry)
-
-    def _is_same(self, before: MemberRecord, token: Token, request: SigningRequest) -> bool:
-        return before.token == token.id and hmac.compare_digest(before.key_sha256, request.key_sha256)
 
 
 def _as_read(key: str, entry: Entry | None) -> Compare:

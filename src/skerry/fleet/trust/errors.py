@@ -5,6 +5,7 @@ TrustError
 ├── PkiError            the files under pki/ are not whole
 ├── TokenTextError      a token is not one, or is cut
 └── JoinError           a cluster did not take this machine
+    └── NoServerError   no server answered: asking again may help
 """
 
 from __future__ import annotations
@@ -30,3 +31,7 @@ class TokenTextError(TrustError):
 
 class JoinError(TrustError):
     """This machine could not join a cluster."""
+
+
+class NoServerError(JoinError):
+    """None of the servers could be reached, or none was able to answer."""

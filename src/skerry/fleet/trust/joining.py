@@ -19,11 +19,13 @@ from skerry.fleet.trust.certificates import (
     Authority,
     Credential,
     check_pin,
+    load_certificate,
     make_request,
+    public_sha256,
     verify,
 )
 from skerry.fleet.trust.contexts import client_context, unverified_context
-from skerry.fleet.trust.errors import JoinError
+from skerry.fleet.trust.errors import JoinError, NoServerError
 from skerry.fleet.trust.identity import Identity, Role
 from skerry.fleet.trust.token_text import TokenKind, parse_token
 from skerry.kit.http import ApiError, Client, HttpError
@@ -112,12 +114,15 @@ def join(
 ) -> Joined:
     """Join through the first of `servers` ("https://10.0.0.1:7443") that answers, and write pki/.
 
-    `role` None takes the token's. Raises JoinError, TokenTextError, CertificateError, PkiError. Asks nothing
-    again: call it again.
+    `role` None takes the token's. A machine that joined this cluster already gets the answer again,
+    while the token is good: callers look at cluster.json first, which is written after this. It tries each
+    server once. Raises NoServerError, JoinError, TokenTextError, CertificateError, PkiError.
     """
     token = parse_token(token_text, TokenKind.JOIN)
-    if pki.is_member:
-        raise JoinError("this machine is a member of a cluster already", hint="`skerry cluster leave` first")
+    if pki.is_member and public_sha256(load_certificate(pki.read_ca())) != token.pin:
+        raise JoinError(
+            "this machine is a member of another cluster already", hint="`skerry cluster leave` first"
+        )
     if not servers:
         raise JoinError("no server is named to join through")
     troubles: list[str] = []
@@ -131,7 +136,7 @@ def join(
         try:
             asked = role or _post(client, TOKEN_PATH, TokenRequest(token.text), TokenInfo).role
             identity = Identity(node, asked)
-            key = pki.joining_key()
+            key = pki.read_node().key_pem if pki.is_member else pki.joining_key()
             request = JoinRequest(token.text, make_request(key, identity), asked, address, tuple(names))
             joined = _post(client, JOIN_PATH, request, Joined)
         except ApiError as error:
@@ -144,7 +149,7 @@ def join(
             continue
         _keep(pki, joined, ca, key, identity, now)
         return joined
-    raise JoinError(
+    raise NoServerError(
         "no server answered: " + "; ".join(troubles), hint="is its port 7443 open to this machine?"
     )
 

@@ -108,12 +108,14 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The `skerry:` key, and `coreos.update`. `daemon` and `update` are TOML already."""
+    """The `skerry:` key, and `coreos.update`. `daemon`, `update` and `cluster` are TOML already."""
 
     daemon: str | None = field(default=None, repr=False)
     daemon_line: int = 0
     update: str | None = field(default=None, repr=False)
     update_line: int = 0
+    cluster: str | None = field(default=None, repr=False)
+    cluster_line: int = 0
     registries: tuple[Registry, ...] = ()
     timezone: str | None = None
     timezone_line: int = 0

@@ -121,7 +121,15 @@ COREOS_KEYS = {
     "oem": Key(Kind.TABLE, _OEM_KEYS, note="the image's recipe says what /etc/os-release holds"),
 }
 
+CLUSTER_KEYS = {
+    "token": TEXT,
+    "servers": TEXTS,
+    "role": Key(Kind.TEXT, choices=("agent", "server")),
+    "address": TEXT,
+}
+
 SKERRY_KEYS = {
+    "cluster": Key(Kind.TABLE, CLUSTER_KEYS),
     "daemon": Key(Kind.FREE),
     "update": Key(Kind.FREE),
     "registries": Key(Kind.TABLES, {"prefix": TEXT, "mirror": TEXT, "insecure": FLAG}),

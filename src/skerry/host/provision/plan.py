@@ -48,6 +48,7 @@ CORE = "core"
 WHEEL = "wheel"
 DAEMON_FILE = "/etc/skerry/skerryd.toml.d/50-cloud-config.toml"
 UPDATE_FILE = "/etc/skerry/update.toml.d/50-cloud-config.toml"
+JOIN_FILE = "/etc/skerry/join.toml"  # skerryd removes it when it has joined: it holds a secret
 REGISTRIES_FILE = "/etc/containers/registries.conf.d/50-skerry.conf"
 NTP_FILE = "/etc/systemd/timesyncd.conf.d/50-cloud-config.conf"
 ENVIRONMENT_FILE = "/etc/environment"
@@ -84,6 +85,7 @@ def paths(config: CloudConfig) -> set[str]:
     found = {f.path for f in config.files} | {
         DAEMON_FILE,
         UPDATE_FILE,
+        JOIN_FILE,
         REGISTRIES_FILE,
         NTP_FILE,
         "/etc/localtime",
@@ -216,9 +218,14 @@ class _Planner:
         ours = self.config.settings
         if ours.daemon is not None:
             self._write(ours.daemon_line, DAEMON_FILE, ours.daemon.encode(), mode=0o600)
-            # The daemon starts beside us. Also where the file is there: a run may have been cut off after it.
-            why = "the document gives its settings"
-            self.steps.append(CommandUnit(ours.daemon_line, why, "skerryd.service", "try-restart"))
+        if ours.cluster is not None:
+            self._write(ours.cluster_line, JOIN_FILE, ours.cluster.encode(), mode=0o600)
+        if ours.daemon is not None or ours.cluster is not None:
+            # The daemon starts beside us. Also where they are there: a run may have been cut off after it.
+            line, why = ours.daemon_line, "the document gives its settings"
+            if ours.daemon is None:
+                line, why = ours.cluster_line, "the document names its cluster"
+            self.steps.append(CommandUnit(line, why, "skerryd.service", "try-restart"))
         if ours.update is not None:
             self._write(ours.update_line, UPDATE_FILE, ours.update.encode(), mode=0o600)
         if ours.registries:

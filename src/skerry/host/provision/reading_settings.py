@@ -1,8 +1,9 @@
-"""The `skerry:` key: settings of the daemon and of updates, registries, time zone and time servers.
+"""The `skerry:` key: settings of the daemon and of updates, the cluster to join, registries, time.
 
 skerry:
   daemon: {…}                        → /etc/skerry/skerryd.toml.d/50-cloud-config.toml
   update: {…}                        → /etc/skerry/update.toml.d/50-cloud-config.toml
+  cluster: {token, servers, …}       → /etc/skerry/join.toml, until skerryd has joined
   registries: [{prefix, mirror, insecure}]   → /etc/containers/registries.conf.d/50-skerry.conf
   timezone: Europe/Berlin            → /etc/localtime
   ntp: [time.example.com]            → /etc/systemd/timesyncd.conf.d/50-cloud-config.conf
@@ -23,6 +24,9 @@ from skerry.host.provision.values import flag, tables, text, texts
 if TYPE_CHECKING:
     from skerry.host.provision.check import Problems
 
+_TOKEN = re.compile(r"skerry1\.[0-9a-f]{64}\.[0-9a-f]{16}\.[0-9a-f]{64}")
+_API = re.compile(r"(https://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?P<port>:[0-9]{1,5})?/?")
+_API_PORT = ":7443"
 _ZONE = re.compile(r"[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*")
 _SERVER = re.compile(r"[A-Za-z0-9.:%_-]+")
 _PREFIX = re.compile(r"(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]+)?")
@@ -52,6 +56,8 @@ def settings(ours: Node | None, coreos: Node | None, problems: Problems) -> Sett
         daemon_line=table.line_of("daemon"),
         update=_toml(update),
         update_line=update_line,
+        cluster=_toml(_cluster(table, problems)),
+        cluster_line=table.line_of("cluster"),
         registries=_registries(table, problems),
         timezone=zone,
         timezone_line=table.line_of("timezone"),
@@ -76,6 +82,35 @@ def _update(
     if not meant and found is None:
         return None, 0
     return {**meant, **(found or {})}, theirs.line if found is None else table.line_of("update")
+
+
+def _cluster(table: Mapping, problems: Problems) -> dict[str, toml_text.Value] | None:
+    """What skerryd is to join with; None where a part is missing or wrong. No message shows the token."""
+    node = table.get("cluster")
+    if not isinstance(node, Mapping):
+        return None
+    servers: list[toml_text.Value] = []
+    for server, line in texts(node, "servers"):
+        if found := _API.fullmatch(server):
+            servers.append(f"https://{found['host']}{found['port'] or _API_PORT}")
+        else:
+            hint = "as in 10.0.0.1 or https://one.example.com:7443"
+            problems.error(line, f"{server!r} is no server to join", hint, where="skerry.cluster.servers")
+    if not texts(node, "servers"):
+        said = "a cluster to join needs servers"
+        problems.error(node.line, said, "as in `servers: [10.0.0.1]`", where="skerry.cluster.servers")
+    token = text(node, "token")
+    if token is None or not _TOKEN.fullmatch(token):
+        said = (
+            "a cluster to join needs a token" if token is None else "this is not a whole token to join with"
+        )
+        hint = "`skerry cluster token create` on one of its servers makes one"
+        problems.error(node.line_of("token") or node.line, said, hint, where="skerry.cluster.token")
+        return None
+    if not servers:
+        return None
+    more = {name: value for name in ("role", "address") if (value := text(node, name)) is not None}
+    return {"token": token, "servers": servers, **more}
 
 
 def _free(table: Mapping, name: str, problems: Problems) -> dict[str, toml_text.Value] | None:

@@ -291,6 +291,22 @@ def test_the_name_is_set_at_once_and_for_good(host: Host) -> None:
     assert host.read("/etc/hosts") == "127.0.0.1 localhost\n127.0.0.1 web2 # from the cloud-config\n"
 
 
+def test_the_token_of_a_cluster_is_for_root_alone_and_skerryd_is_told(host: Host) -> None:
+    token = f"skerry1.{'0' * 64}.{'1' * 16}.{'2' * 64}"
+    text = f"#cloud-config\nskerry: {{cluster: {{token: {token}, servers: [10.0.0.1]}}}}"
+    report = host.apply(text)
+    mode, written = host.content()["etc/skerry/join.toml"]
+    assert (mode & 0o777, token in written) == (0o600, True)
+    assert token not in repr(report)
+    kept = [path for path in (host.root / "var/lib/skerry").rglob("*") if path.is_file()]
+    assert [path for path in kept if token in path.read_text() and path.stat().st_mode & 0o077] == []
+    assert [step.what for step in report.steps if "skerryd" in step.what] == ["try-restart skerryd.service"]
+    (host.root / "etc/skerry/join.toml").unlink()  # skerryd has joined
+    host.reboot()
+    host.apply(text)
+    assert not (host.root / "etc/skerry/join.toml").exists()
+
+
 def test_a_time_zone_that_the_image_lacks_is_said(host: Host) -> None:
     assert host.apply("#cloud-config\nskerry: {timezone: Europe/Berlin}").result == "applied"
     report = host.apply("#cloud-config\nskerry: {timezone: Europe/Atlantis}")

@@ -27,6 +27,7 @@ from skerry.kit.errors import Problem, Severity
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIHDMSuBn0QpkXFjVv7M+wJ7RgqAEkY6yqTqFmL3zvRK me"
 DOCUMENTS = Path(__file__).parents[3] / "documents" / "cloud-config"
 HASH = "$6$salt$hash"
+TOKEN = f"skerry1.{'0' * 64}.{'1' * 16}.{'2' * 64}"
 
 
 def read(text: str) -> tuple[CloudConfig, tuple[Problem, ...]]:
@@ -93,6 +94,11 @@ ERRORS = [
     ("units:\n- name: a.service\n  drop-ins:\n  - name: ../x.conf", 5, "'../x.conf' is not a file name"),
     ("coreos: {update: {reboot_strategy: sometimes}}", 2, "'reboot_strategy' must be one of"),
     ("skerry: {timezone: '../etc'}", 2, "'../etc' is not a time zone"),
+    ("skerry:\n  cluster: {servers: [a]}", 3, "a cluster to join needs a token"),
+    ("skerry:\n  cluster:\n    token: skerry1.0\n    servers: [a]", 4, "this is not a whole token"),
+    (f"skerry:\n  cluster: {{token: {TOKEN}}}", 3, "a cluster to join needs servers"),
+    (f"skerry:\n  cluster:\n    token: {TOKEN}\n    servers: [a b]", 5, "'a b' is no server to join"),
+    (f"skerry: {{cluster: {{token: {TOKEN}, servers: [a], role: king}}}}", 2, "'role' must be one of"),
     ("skerry: {ntp: ['a b']}", 2, "'a b' is not a host name or address"),
     ("skerry: {registries: [{mirror: a}]}", 2, "a registry needs a prefix"),
     ("skerry: {registries: [{prefix: 'http://a'}]}", 2, "'http://a' is not the name of a registry"),
@@ -390,3 +396,23 @@ def test_the_documents_of_the_reference_and_the_guide_are_clean() -> None:
     for block in blocks:
         text = block.replace("AAAA…", KEY.split()[1]).removeprefix("#cloud-config\n")
         assert read(text)[1] == ()
+
+
+def test_a_cluster_to_join_is_named_in_short() -> None:
+    text = (
+        f"skerry:\n  cluster: {{token: {TOKEN}, servers: [10.0.0.1, 'https://[fd00::1]:7000'], role: agent}}"
+    )
+    config = clean(text)
+    assert tomllib.loads(config.settings.cluster or "") == {
+        "token": TOKEN,
+        "servers": ["https://10.0.0.1:7443", "https://[fd00::1]:7000"],
+        "role": "agent",
+    }
+    assert TOKEN not in repr(config)
+
+
+def test_no_problem_shows_a_token() -> None:
+    secret = TOKEN[:-1]
+    _, problems = read(f"skerry: {{cluster: {{token: {secret}, servers: ['a b'], tokn: {secret}}}}}")
+    assert len(problems) == 3
+    assert not any(secret in f"{p} {p.hint}" for p in problems)

@@ -7,33 +7,31 @@ be read concerns every node, for any of them may run it.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.fleet.schedule.constraints import labels_match
 from skerry.fleet.schedule.model import UnitSpec
-from skerry.fleet.schedule.reading import node_spec
+from skerry.fleet.schedule.reading import UnitReader, node_spec
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import NODES_PREFIX, PRESENCE_PREFIX, Liveness, NodeRecord, PresenceRecord
 from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord
 from skerry.fleet.state.unit import UNITS_PREFIX, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitError
 from skerry.host.units.name import parse_name
-from skerry.host.units.quadlet import companions_of
-from skerry.host.units.requirements import Requirements, requirements
-from skerry.host.units.unit_file import parse_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from skerry.fleet.schedule.model import NodeSpec
+    from skerry.host.units.requirements import Requirements
 
 PREFIXES = (UNITS_PREFIX, PLACEMENTS_PREFIX, NODES_PREFIX, PRESENCE_PREFIX)
 
 K = TypeVar("K")
 
-_NO_REQUIREMENTS = Requirements()
+# Texts are read once for each different text, however many units share it.
+_READER = UnitReader()
 
 
 class Unit:
@@ -63,12 +61,10 @@ class Unit:
     def spec(self) -> UnitSpec:
         """The unit as the scheduler sees it."""
         if self._spec is None:
-            asks = _NO_REQUIREMENTS
-            if self.record is not None:
-                name = self.record.name
-                with contextlib.suppress(UnitError):  # the agent says what is wrong with it
-                    asks = requirements(parse_unit(self.record.text, name), parse_name(name))[0]
-            self._spec = UnitSpec(self.record.name if self.record else "", asks, self.runs)
+            if self.record is None:
+                self._spec = UnitSpec("", active=self.runs)
+            else:
+                self._spec = UnitSpec(self.record.name, _READER.spec(self.record).asks, self.runs)
         return self._spec
 
     @property
@@ -80,7 +76,9 @@ class Unit:
         return self._says("[X-Skerry]") and self.spec.asks.fence
 
     def _says(self, section: str) -> bool:
-        return self.record is not None and section in self.record.text
+        if self.record is None:
+            return False
+        return section in self.record.text or any(section in more.text for more in self.record.drop_ins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def read_unit(name: str, value: bytes) -> Unit:
             return Unit(record, runs=False)
         companions: tuple[str, ...] = ()
         if parsed.is_quadlet:
-            companions = companions_of(parse_unit(record.text, name))
+            companions = _READER.companions(record)
         return Unit(record, companions=companions)
     except (RecordError, UnitError) as error:
         return Unit(None, problem=error.message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from skerry.fleet.schedule.constraints import labels_of
 from skerry.fleet.schedule.model import NO_WISHES, NodeSpec, UnitSpec
@@ -20,6 +20,7 @@ from skerry.fleet.state.placement import PLACEMENTS_PREFIX, PlacementRecord
 from skerry.fleet.state.unit import UNITS_PREFIX, DesiredState, UnitRecord
 from skerry.host.units.errors import UnitFileError, UnitNameError
 from skerry.host.units.name import parse_name
+from skerry.host.units.quadlet import companions_of
 from skerry.host.units.requirements import FLEET, requirements
 from skerry.host.units.skerry_section import SECTION as SKERRY
 from skerry.host.units.unit_file import Option, UnitFile, parse_unit
@@ -27,6 +28,8 @@ from skerry.host.units.unit_file import Option, UnitFile, parse_unit
 if TYPE_CHECKING:
     from skerry.fleet.store.interface import Store
     from skerry.host.units.requirements import Requirements
+
+T = TypeVar("T")
 
 MOST_TEXTS = 4096
 # Where else than in our own sections a unit says what it takes of a machine; see skerry_section.py.
@@ -38,6 +41,7 @@ class UnitReader:
 
     def __init__(self) -> None:
         self._texts: dict[bytes, _Text] = {}
+        self._companions: dict[bytes, tuple[str, ...]] = {}
 
     def spec(self, record: UnitRecord) -> UnitSpec:
         """A unit as the scheduler sees it; templates are never active."""
@@ -47,12 +51,20 @@ class UnitReader:
         key = digest.digest()
         text = self._texts.get(key)
         if text is None:
-            if len(self._texts) >= MOST_TEXTS:
-                self._texts.clear()
-            text = self._texts[key] = _read(record)
+            text = _read(record)
+            _keep(self._texts, key, text)
         _, at, instance = record.name.rpartition(".")[0].partition("@")
         active = record.desired is not DesiredState.INACTIVE and not (at and not instance)
         return UnitSpec(record.name, text.asks or _asks(record.name, text.telling), active)
+
+    def companions(self, record: UnitRecord) -> tuple[str, ...]:
+        """The Quadlet files that a unit's text names, sorted. Raises UnitFileError."""
+        key = hashlib.blake2b(record.text.encode(), digest_size=16).digest()
+        found = self._companions.get(key)
+        if found is None:
+            found = companions_of(parse_unit(record.text, record.name))
+            _keep(self._companions, key, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,12 @@ async def read_world(store: Store) -> Scheduler:
         if placement.unit not in unreadable:
             scheduler.placed(placement.unit, placement.node, leaving=placement.leaving)
     return scheduler
+
+
+def _keep(read: dict[bytes, T], key: bytes, value: T) -> None:
+    if len(read) >= MOST_TEXTS:
+        read.clear()
+    read[key] = value
 
 
 def _read(record: UnitRecord) -> _Text:

@@ -79,6 +79,9 @@ class _Reader:
         self.name = name
         self.present: dict[str, Option] = {}
         self.problems: list[Problem] = []
+        self._by_name: dict[tuple[str, str], list[Option]] = {}
+        for option in unit.options:
+            self._by_name.setdefault((option.section, option.name), []).append(option)
 
     def memory_bytes(self) -> int:
         for text, option in self._last("Memory"):
@@ -86,10 +89,8 @@ class _Reader:
             if size is None:
                 self._error(option, f"Memory={text} is no size", "write it like 512M or 2G")
             return size or 0
-        limits = [
-            self.unit.last(section, key) for key in ("MemoryMax", "MemoryLimit") for section in _LIMITED
-        ]
-        limits.append(self.unit.last("Container", "Memory"))
+        places = [(section, key) for key in ("MemoryMax", "MemoryLimit") for section in _LIMITED]
+        limits = [self._value_at(*place) for place in (*places, ("Container", "Memory"))]
         # What is no size here (infinity, a share of the machine) asks for no room of its own.
         return next((size for text in limits if text and (size := parse_size(text))), 0)
 
@@ -100,7 +101,7 @@ class _Reader:
                 self._error(option, f"CPU={text} is no number of processors", "write it like 0.5, 2 or 50%")
                 return 0
             return round(float(found[1]) * (10 if found[2] else 1000))
-        quotas = [self.unit.last(section, "CPUQuota") for section in _LIMITED]
+        quotas = [self._value_at(section, "CPUQuota") for section in _LIMITED]
         found_quota = next((q for text in quotas if text and (q := _NUMBER.fullmatch(text)) and q[2]), None)
         return round(float(found_quota[1]) * 10) if found_quota else 0
 
@@ -168,10 +169,14 @@ class _Reader:
         return False
 
     def _all(self, key: str) -> Iterator[tuple[str, Option]]:
-        for option in self.unit.all(SECTION, key):
+        for option in self._by_name.get((SECTION, key), ()):
             text = self._value(option)
             if text is not None:
                 yield text, option
+
+    def _value_at(self, section: str, key: str) -> str | None:
+        found = self._by_name.get((section, key))
+        return found[-1].joined if found else None
 
     def _last(self, key: str) -> list[tuple[str, Option]]:
         return list(self._all(key))[-1:]

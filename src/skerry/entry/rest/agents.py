@@ -21,7 +21,7 @@ from skerry.fleet.agent.link import ReportBatch, Taken
 from skerry.fleet.assign.assignment import Full, encode_message
 from skerry.fleet.presence.heartbeat import Answers, Contact, Heard, Heartbeat
 from skerry.fleet.presence.leader import NotLeadingError
-from skerry.fleet.presence.liveness import DuplicateNodeError
+from skerry.fleet.presence.liveness import DuplicateNodeError, NotYetError
 from skerry.fleet.presence.registry import RefusedError
 from skerry.fleet.state.node import Role
 from skerry.fleet.store.errors import StoreError
@@ -63,7 +63,7 @@ class Agents:
         """What a node is to hold: all of it, then every change, one message on each line."""
         node = _itself(request)
         hello = await decode(request, Heartbeat)
-        with contextlib.suppress(NotLeadingError, HttpError, StoreError):
+        with contextlib.suppress(NotLeadingError, NotYetError, HttpError, StoreError):
             # Where nobody leads for now, what is to run is known all the same.
             await _duplicates_refused(self._presence.heard(node, hello))
         return Stream(self._messages(node), media_type=NDJSON, headers={"Cache-Control": "no-store"})
@@ -132,5 +132,5 @@ async def _duplicates_refused(work: Awaitable[T]) -> T:
 async def _heard(work: Awaitable[T]) -> T:
     try:
         return await _duplicates_refused(work)
-    except (NotLeadingError, HttpError) as error:
+    except (NotLeadingError, NotYetError, HttpError) as error:
         raise RequestError(503, "no-leader", error.message, hint=error.hint) from error

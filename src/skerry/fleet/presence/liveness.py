@@ -2,7 +2,8 @@
 
 Nothing here waits, writes or asks the time. A machine that has not been heard for a TTL is LOST; one that
 said goodbye has LEFT at once. A new leader has heard nobody, and gives everyone two TTLs before it says so
-of those that were READY. A second machine with the same id is told by another `boot` while the first lives.
+of those that were READY. One that was lost is taken back after a moment: what was decided because it was lost
+is written by then. A second machine with the same id is told by another `boot` while the first lives.
 """
 
 from __future__ import annotations
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+SETTLE_S = 3.0
+
+
 class DuplicateNodeError(SkerryError):
     """Two machines say that they are the same one."""
+
+
+class NotYetError(SkerryError):
+    """A heartbeat cannot be answered for the moment; the next one will be."""
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -39,6 +47,7 @@ class _Node:
         "facts",
         "heard",
         "liveness",
+        "lost_at",
         "queued",
         "ready_since",
         "revision",
@@ -55,6 +64,7 @@ class _Node:
         self.queued = math.inf  # its place in the queue that counts; others are of earlier days
         self.heard: float | None = None
         self.ready_since = 0  # the revision of its becoming READY; 0 while that is not in the store
+        self.lost_at = -math.inf
         self.revision = 0  # of its record in the store, as far as is known
         self.skew_s = 0.0
 
@@ -82,7 +92,8 @@ class LivenessTable:
                 self._expect(name, node, at + 2 * self.ttl_s)
 
     def heard(self, name: str, beat: Heartbeat, at: float, now: float) -> Transition | None:
-        """Take a heartbeat in; what is to be written before it may be answered. Raises DuplicateNodeError.
+        """Take a heartbeat in; what is to be written before it may be answered.
+        Raises DuplicateNodeError, NotYetError.
 
         A machine that is not known and says nothing of itself is not taken in: see `contact`.
         """
@@ -97,6 +108,8 @@ class LivenessTable:
                 hint="one is a copy of the other: give it an id of its own, with "
                 "`rm /etc/machine-id /var/lib/skerry/pki -r` and a reboot, and join it anew",
             )
+        elif node.liveness is Liveness.LOST and at < node.lost_at + SETTLE_S:
+            raise NotYetError(f"{name} was lost a moment ago, and is taken back in {SETTLE_S:g} s")
         node.boot = beat.boot
         node.heard = at
         node.skew_s = beat.now - now
@@ -133,7 +146,7 @@ class LivenessTable:
             if node.deadline > at:
                 self._expect(name, node, node.deadline)
                 continue
-            node.liveness, node.since = Liveness.LOST, now
+            node.liveness, node.since, node.lost_at = Liveness.LOST, now, at
             lost.append(Transition(name, node.record))
         return lost
 

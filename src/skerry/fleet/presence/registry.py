@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from skerry.fleet.presence.heartbeat import DEFAULT_TTL_S, Answers, Contact, Heard, Heartbeat
 from skerry.fleet.presence.leader import NotLeadingError
-from skerry.fleet.presence.liveness import LivenessTable, Transition
+from skerry.fleet.presence.liveness import DuplicateNodeError, LivenessTable, NotYetError, Transition
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import PRESENCE_PREFIX, PresenceRecord, presence_key
 from skerry.fleet.store.errors import CompactedError, StoreError
@@ -79,7 +79,8 @@ class Registry:
                 acting = group.create_task(self._act(), name="presence") if self._leading.is_leader else None
 
     async def heard(self, node: str, beat: Heartbeat) -> Contact:
-        """A node lives. Raises DuplicateNodeError, RefusedError, NotLeadingError, StoreError, HttpError."""
+        """A node lives. Raises DuplicateNodeError, RefusedError; NotYetError, NotLeadingError, StoreError,
+        HttpError where it may be tried again."""
         if self._leading.is_leader:
             return await self._take(node, beat)
         return await self._pass(node, beat)
@@ -103,8 +104,10 @@ class Registry:
         async def one(node: str, beat: Heartbeat) -> None:
             try:
                 contacts[node] = await self._take(node, beat)
-            except SkerryError as error:
+            except (DuplicateNodeError, RefusedError) as error:
                 refused[node] = error.message
+            except SkerryError as error:
+                log.debug("the heartbeat of %s is not answered: %s", node, error.message)
 
         await asyncio.gather(*(one(node, beat) for node, beat in heard.heartbeats.items()))
         for node in heard.goodbyes:
@@ -159,8 +162,10 @@ class Registry:
             return
         for node, (_, futures) in passing.items():
             contact = answers.contacts.get(node)
-            if contact is None:
-                _fail(futures, RefusedError(answers.refused.get(node, "the leader did not answer")))
+            if node in answers.refused:
+                _fail(futures, RefusedError(answers.refused[node]))
+            elif contact is None:
+                _fail(futures, NotYetError("the leader cannot answer for the moment"))
             for future in futures:
                 if contact is not None and not future.done():
                     future.set_result(contact)

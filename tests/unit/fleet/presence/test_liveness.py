@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.fleet.presence.heartbeat import Contact, Heartbeat
-from skerry.fleet.presence.liveness import DuplicateNodeError, LivenessTable, Transition
+from skerry.fleet.presence.liveness import (
+    SETTLE_S,
+    DuplicateNodeError,
+    LivenessTable,
+    NotYetError,
+    Transition,
+)
 from skerry.fleet.state.node import Facts, Liveness, PresenceRecord
 
 FACTS = Facts(hostname="a", boot_id="1")
@@ -69,6 +75,14 @@ def test_who_is_silent_for_a_ttl_is_lost_and_comes_back() -> None:
     table.written(told, 30)
     assert table.contact("a").revision == 30
     assert [t.node for t in table.due(116, 116)] == ["a"]
+
+
+def test_who_was_lost_is_taken_back_when_what_its_loss_led_to_is_written() -> None:
+    table = joined()
+    table.due(15, 15)
+    with pytest.raises(NotYetError):
+        table.heard("a", BEAT, at=15 + SETTLE_S - 0.1, now=0)
+    assert table.heard("a", BEAT, at=15 + SETTLE_S, now=0) is not None
 
 
 def test_goodbye_is_told_at_once_and_once() -> None:
@@ -142,6 +156,9 @@ def test_nobody_is_lost_who_was_heard_within_a_ttl_and_everybody_else_is(
         assert due is None or not said or due <= at
         lost |= said
         assert lost == {n for n, heard in last.items() if heard + ttl_s <= at}
+        if name in lost:
+            at += SETTLE_S
+            lost |= {t.node for t in table.due(at, at)}
         told = table.heard(name, Heartbeat("1", at, FACTS), at=at, now=at)
         assert (told is not None) == (name in lost or name not in last)
         if told is not None:

@@ -7,6 +7,7 @@ loopback: each holds a stream and beats every five seconds. `python3 bench/agent
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import subprocess
@@ -26,6 +27,7 @@ from skerry.fleet.state.unit import DesiredState, UnitRecord
 from skerry.kit.wire import Wire
 
 SIZES = (1000, 5000)
+JOINING = 100  # agents that have to try again come one after the other
 REST_S = 30
 WARM_S = 15
 SERVER = Path(__file__).resolve().parent / "programs" / "agents_server.py"
@@ -44,31 +46,35 @@ class Agents:
         self.full: set[str] = set()
         self.told: set[str] = set()
         self.failed = 0
+        self.beating: list[asyncio.Task[None]] = []
+        self.joining = asyncio.Semaphore(JOINING)
         self.all_full = asyncio.Event()
         self.all_told = asyncio.Event()
 
     async def listen(self, node: str) -> None:
         hello = msgspec.json.encode(Heartbeat("1", time.time(), Facts(hostname=node[-6:], boot_id="1")))
         path = f"/v1/agents/{node}/stream"
-        async with (
-            self.streams.stream("POST", path, hello, headers=JSON, timeout_s=120) as stream,
-            aclosing(stream.lines()) as lines,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            async with self.joining:
+                opened = self.streams.stream("POST", path, hello, headers=JSON, timeout_s=120)
+                stream = await stack.enter_async_context(opened)
+            lines = await stack.enter_async_context(aclosing(stream.lines()))
             async for line in lines:
                 match decode_message(line):
                     case Full():
                         self._add(self.full, node, self.all_full)
+                        self.beating.append(asyncio.create_task(self.beat(node)))
                     case Change():
                         self._add(self.told, node, self.all_told)
                     case _:
                         pass
 
-    async def beat(self, number: int, node: str) -> None:
-        """Every five seconds, all of them spread evenly."""
-        due = time.monotonic() + HEARTBEAT_S * number / len(self.nodes)
+    async def beat(self, node: str) -> None:
+        """Every five seconds, as it began."""
+        due = time.monotonic()
         while True:
-            await asyncio.sleep(due - time.monotonic())
             due += HEARTBEAT_S
+            await asyncio.sleep(due - time.monotonic())
             body = msgspec.json.encode(Heartbeat("1", time.time()))
             path = f"/v1/agents/{node}/heartbeat"
             answer = await self.beats.request("POST", path, body, headers=JSON, timeout_s=60)
@@ -110,7 +116,6 @@ async def measure(url: str, server: Process, count: int) -> dict[str, float]:
         tasks = [group.create_task(agents.listen(node)) for node in agents.nodes]
         await asyncio.wait_for(agents.all_full.wait(), 300)
         joined = time.monotonic() - begun
-        tasks += [group.create_task(agents.beat(n, node)) for n, node in enumerate(agents.nodes)]
         await asyncio.sleep(WARM_S)
         revision, cpu, at = await stored(asking), server.cpu_s, time.monotonic()
         await asyncio.sleep(REST_S)
@@ -123,7 +128,7 @@ async def measure(url: str, server: Process, count: int) -> dict[str, float]:
         await asyncio.wait_for(agents.all_told.wait(), 300)
         reached = time.monotonic() - begun
         spent = server.cpu_s - before
-        for task in tasks:
+        for task in (*tasks, *agents.beating):
             task.cancel()
     asking.close()
     agents.beats.close()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GATHER_S = 0.05
 RETRY_S = 1.0
+SECOND_LOOK_S = 0.25
 MOST_IN_ONE = 100
 ATTEMPTS = 3
 
@@ -196,14 +197,16 @@ class Registry:
     async def _mind_time(self) -> None:
         while True:
             self._sooner.clear()
-            lost = self._table.due(self._clock.monotonic(), self._clock.now())
-            for transition in lost:
-                self._start(self._say_lost(transition))
             due = self._table.next_due()
             if due is None:
                 await self._sooner.wait()
-            else:
-                await self._clock.sleep(max(due - self._clock.monotonic(), 0))
+                continue
+            await self._clock.sleep(max(due - self._clock.monotonic(), 0))
+            silent_at = self._clock.monotonic()
+            # Where this process was held up, what was said meanwhile is still to be read: it comes first.
+            await self._clock.sleep(SECOND_LOOK_S)
+            for transition in self._table.due(silent_at, self._clock.now()):
+                self._start(self._say_lost(transition))
 
     async def _say_lost(self, transition: Transition) -> None:
         log.warning("machine %s is lost: it was not heard for %g s", transition.node, self._table.ttl_s)

@@ -37,6 +37,7 @@ MANAGER_PATH = "/org/freedesktop/systemd1"
 UNIT_PATHS = "/org/freedesktop/systemd1/unit"
 BUS = "org.freedesktop.DBus"
 
+MOST_CALLS = 64  # at once: the bus refuses the 129th of a connection
 CALL_DEADLINE_S = 25.0  # what D-Bus libraries wait by default
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 
@@ -76,6 +77,7 @@ class ManagerBus:
         self._address = address
         self._clock = clock or SystemClock()
         self._bus: MessageBus | None = None
+        self._calls = asyncio.Semaphore(MOST_CALLS)
         self._connecting = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._again: set[asyncio.Task[None]] = set()
@@ -161,7 +163,8 @@ class ManagerBus:
             body=list(values),
         )
         try:
-            reply = await asyncio.wait_for(bus.call(message), deadline_s)
+            async with self._calls:
+                reply = await asyncio.wait_for(bus.call(message), deadline_s)
         except TimeoutError as error:
             raise ServiceManagerError(f"systemd did not answer {member} within {deadline_s:g} s") from error
         except (OSError, EOFError) as error:

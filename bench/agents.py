@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -47,24 +48,35 @@ class Agents:
         self.full: set[str] = set()
         self.told: set[str] = set()
         self.failed = 0
+        self.broken = 0
         self.beating: list[asyncio.Task[None]] = []
         self.joining = asyncio.Semaphore(JOINING)
         self.all_full = asyncio.Event()
         self.all_told = asyncio.Event()
 
     async def listen(self, node: str) -> None:
+        """Hold a stream; one that does not come about, or breaks, is tried again as agents do."""
+        while True:
+            try:
+                await self._listen(node)
+            except HttpError:
+                self.broken += 1
+                await asyncio.sleep(random.uniform(0.5, 2))  # noqa: S311
+
+    async def _listen(self, node: str) -> None:
         hello = msgspec.json.encode(Heartbeat("1", time.time(), Facts(hostname=node[-6:], boot_id="1")))
         path = f"/v1/agents/{node}/stream"
         async with contextlib.AsyncExitStack() as stack:
             async with self.joining:
-                opened = self.streams.stream("POST", path, hello, headers=JSON, timeout_s=120)
+                opened = self.streams.stream("POST", path, hello, headers=JSON, timeout_s=60)
                 stream = await stack.enter_async_context(opened)
             lines = await stack.enter_async_context(aclosing(stream.lines()))
             async for line in lines:
                 match decode_message(line):
                     case Full():
+                        if node not in self.full:
+                            self.beating.append(asyncio.create_task(self.beat(node)))
                         self._add(self.full, node, self.all_full)
-                        self.beating.append(asyncio.create_task(self.beat(node)))
                     case Change():
                         self._add(self.told, node, self.all_told)
                     case _:
@@ -145,6 +157,7 @@ async def measure(url: str, server: Process, count: int) -> dict[str, float]:
         "memory for each agent (kB)": (server.rss_mb - empty_mb) * 1000 / count,
         "store writes at rest (/s)": writes,
         "heartbeats lost": agents.failed,
+        "streams tried again": agents.broken,
     }
 
 

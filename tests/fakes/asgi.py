@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import unquote
 
-from fakes.clock import FakeClock
+from fakes.clock import FakeClock, settle
 from fakes.daemon import MACHINE, check, journal
 from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from skerry.kit.http import Json, Query
 
 T = TypeVar("T")
+_FOLLOWING: set[asyncio.Task[None]] = set()
 
 
 async def explain(unit: str) -> Explanation:
@@ -73,16 +74,29 @@ class Api:
         """Start the mirror; it ends with the test's event loop."""
         if self._following is None:
             self._following = asyncio.create_task(self.desired.mirror.run())
+            # The event loop itself holds tasks weakly: one that only an unreachable Api knows would be
+            # collected before the loop can end it.
+            _FOLLOWING.add(self._following)
+            self._following.add_done_callback(_FOLLOWING.discard)
 
     async def ask(
-        self, method: str, target: str, body: object = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        leave: bool = False,
     ) -> Reply:
-        """One request. `body` is bytes as they are, or a value that is sent as JSON."""
+        """One request. `body` is bytes as they are, or a value that is sent as JSON.
+
+        With `leave` the client goes away soon after the answer has begun, as one does that has seen enough.
+        """
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         fields = {"content-type": "application/json"} if body is not None else {}
         fields |= {name.lower(): text for name, text in (headers or {}).items()}
         self.follow()
-        return await ask(self.app, method, target, raw, fields)
+        return await ask(self.app, method, target, raw, fields, leave=leave)
 
     async def report(
         self,
@@ -153,7 +167,9 @@ class Wire:
         self._loop.close()
 
 
-async def ask(app: object, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+async def ask(
+    app: object, method: str, target: str, body: bytes, headers: Mapping[str, str], *, leave: bool = False
+) -> Reply:
     """Send one request and collect the answer."""
     path, _, query = target.partition("?")
     scope = {
@@ -171,12 +187,17 @@ async def ask(app: object, method: str, target: str, body: bytes, headers: Mappi
         "server": None,
     }
     sent = False
+    begun = asyncio.Event()
     status = 0
     answered: dict[str, str] = {}
     parts: list[bytes] = []
 
     async def receive() -> dict[str, object]:
         nonlocal sent
+        if sent and leave:
+            await begun.wait()
+            await settle()
+            return {"type": "http.disconnect"}
         if sent:
             await asyncio.get_running_loop().create_future()
         sent = True
@@ -186,6 +207,7 @@ async def ask(app: object, method: str, target: str, body: bytes, headers: Mappi
         nonlocal status
         if message["type"] == "http.response.start":
             status = int(str(message["status"]))
+            begun.set()
             for name, text in message["headers"]:  # type: ignore[attr-defined]
                 answered[name.decode()] = text.decode("latin-1")
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
+from skerry.entry.rest.openapi import described
 from skerry.fleet.state.node import Liveness
 from skerry.fleet.state.unit import DesiredState
 
@@ -33,6 +34,7 @@ class Metrics:
     def routes(self) -> list[Route]:
         return [Route("/metrics", self.get, methods=["GET"])]
 
+    @described(media_type="text/plain")
     async def get(self, request: Request) -> Response:
         """Units by the state that is wanted and by systemd's, machines, the revision, the daemon's memory."""
         now = (await self._desired.fresh()).now

@@ -122,7 +122,7 @@ class Nodes:
         """Place units on a machine again; ends a drain, too."""
         return respond(await self._changed(await self._node(request), cordoned=False, draining=False))
 
-    @described(takes=DrainOrder, gives=DrainProgress)
+    @described(takes=DrainOrder, gives=DrainProgress, lines=DrainProgress)
     async def drain(self, request: Request) -> Response:
         """Move a machine's units elsewhere, and place no new ones there until it is uncordoned."""
         order = await decode(request, DrainOrder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from starlette.routing import BaseRoute, Mount, Route
 
 import skerry
-from skerry.entry.rest.codec import JSON, respond
+from skerry.entry.rest.codec import JSON, NDJSON, respond
 from skerry.entry.rest.views import ErrorBody
 
 if TYPE_CHECKING:
@@ -30,13 +30,17 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a handler takes and gives; `query` maps parameters to what they mean."""
+    """What a handler takes and gives; `query` maps parameters to what they mean.
+
+    `lines` is what each line of a stream holds, where the request can ask for one.
+    """
 
     takes: type | None
     gives: type | None
     status: int
     media_type: str
     query: Mapping[str, str]
+    lines: type | None = None
 
 
 def described(
@@ -46,11 +50,12 @@ def described(
     status: int = 200,
     media_type: str = JSON,
     query: Mapping[str, str] | None = None,
+    lines: type | None = None,
 ) -> Callable[[F], F]:
     """Write down beside a handler what it takes and gives."""
 
     def mark(handler: F) -> F:
-        setattr(handler, _ATTRIBUTE, Description(takes, gives, status, media_type, query or {}))
+        setattr(handler, _ATTRIBUTE, Description(takes, gives, status, media_type, query or {}, lines))
         return handler
 
     return mark
@@ -74,7 +79,7 @@ def document(routes: Sequence[BaseRoute]) -> Json:
     import msgspec
 
     plain = [(route, _description(route)) for route in routes if isinstance(route, Route)]
-    types = {t for _, d in plain for t in (d.takes, d.gives) if t is not None} | {ErrorBody}
+    types = {t for _, d in plain for t in (d.takes, d.gives, d.lines) if t is not None} | {ErrorBody}
     ordered = sorted(types, key=lambda t: t.__name__)
     references, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     by_type = dict(zip(ordered, references, strict=True))
@@ -110,7 +115,10 @@ def _operation(route: Route, description: Description, by_type: Mapping[type, di
     good: dict[str, Json] = {"description": "as asked"}
     if description.status != 204:
         schema: Json = {} if description.gives is None else dict(by_type[description.gives])
-        good["content"] = {description.media_type: {"schema": schema}}
+        content: dict[str, Json] = {description.media_type: {"schema": schema}}
+        if description.lines is not None:
+            content[NDJSON] = {"schema": dict(by_type[description.lines])}
+        good["content"] = content
     error: Json = {"description": "an error", "content": {JSON: {"schema": dict(by_type[ErrorBody])}}}
     operation: dict[str, Json] = {
         "summary": (inspect.getdoc(route.endpoint) or route.name).partition("\n")[0],

@@ -108,7 +108,7 @@ class Units:
         addresses = shown.addresses({*machines, shown.local.id})
         return respond(UnitList(views, unreadable, addresses, self._desired.mirror.revision, token))
 
-    @described(takes=Order, gives=Accepted)
+    @described(takes=Order, gives=Accepted, lines=Progress)
     async def order(self, request: Request) -> Response:
         """Submit, load, start, stop, unload or destroy units, all or none."""
         order = await decode(request, Order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,16 @@ def wanted(**more: object) -> Wanted | None:
     return wanted_of(record(**more))
 
 
+def fenced(*, paused: bool = False) -> Wanted:
+    w = wanted_of(record(), fenced=True)
+    assert w is not None
+    return replace(w, paused=paused)
+
+
 def held(w: Wanted | None, stage: Stage = Stage.LOADED, **more: object) -> Marker:
     assert w is not None
     paths = tuple(str(f.path) for f in w.placement.files)
-    return Marker(w.name, w.service, w.identity, w.hash, stage, paths).replace(**more)
+    return Marker(w.name, w.service, w.identity, w.hash, stage, paths, fenced=w.fenced).replace(**more)
 
 
 def verbs(steps: tuple[Step, ...]) -> str:
@@ -82,6 +89,14 @@ def verbs(steps: tuple[Step, ...]) -> str:
             held(wanted(), launch=1, launched=True),
             "STOP RESET DELETE PLACE RELOAD SETTLE LAUNCH",
         ),
+        (fenced(), None, "PLACE SETTLE LAUNCH"),
+        (fenced(paused=True), None, "PLACE SETTLE"),
+        (fenced(paused=True), held(fenced(), launch=1, launched=True), "STOP"),
+        (fenced(paused=True), held(fenced()), ""),
+        (fenced(), held(fenced()), "LAUNCH"),
+        (fenced(), held(wanted(), launch=1, launched=True), "PLACE RELOAD SETTLE"),
+        (wanted(), held(fenced(), launch=1, launched=True), "PLACE RELOAD SETTLE"),
+        (fenced(paused=True), held(wanted(), launch=1, launched=True), "PLACE RELOAD SETTLE STOP"),
     ],
 )
 def test_steps(is_wanted: Wanted | None, is_held: Marker | None, expected: str) -> None:
@@ -153,7 +168,7 @@ class Machine:
         """Everything that counts at the end: files, markers, links, and what runs with which text."""
         files = {
             str(p.relative_to(self.root)): p.read_text()
-            for p in self.root.glob("run/*/system*/*")
+            for p in self.root.glob("run/*/system*/**/*")
             if p.is_file()
         }
         markers = PlacedUnits(self.root).read()
@@ -183,8 +198,14 @@ quadlets = st.one_of(
         st.integers(1, 2),
     ),
 )
+fences = st.sampled_from([(False, False), (True, False), (True, True)])
 worlds = st.builds(
-    lambda *rs: {r.name: w for r in rs if r is not None and (w := wanted_of(r)) is not None},
+    lambda fence, *rs: {
+        r.name: replace(w, paused=fence[1])
+        for r in rs
+        if r is not None and (w := wanted_of(r, fenced=fence[0])) is not None
+    },
+    fences,
     records,
     quadlets,
 )

@@ -38,7 +38,7 @@ from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.cluster.membership import Membership
 from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.store.memory import MemoryStore
-from skerry.fleet.trust.certificates import Authority
+from skerry.fleet.trust.certificates import NODE_LIFETIME_S, Authority
 from skerry.fleet.trust.contexts import client_context, server_context
 from skerry.fleet.trust.identity import Role
 
@@ -87,6 +87,7 @@ class Secured:
     """One server of a cluster. Certificates have real dates, OpenSSL looks at the real clock."""
 
     directory: Path
+    lifetime_s: float = NODE_LIFETIME_S
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(now=time.time())
@@ -105,7 +106,16 @@ class Secured:
         self.agents = AgentRoutes()
         self.enlisted: list[tuple[str, str]] = []
         self.desired = Desired(self.store, Node(SERVER.node), check, self.clock)
-        parts = Parts(lambda: self.membership, self.members, self.pki, self.audit, self.clock, self._enlist)
+        parts = Parts(
+            lambda: self.membership,
+            self.members,
+            self.pki,
+            self.audit,
+            self.clock,
+            self._enlist,
+            self.lifetime_s,
+        )
+        self.joining = Joining(parts)
         tokens = TokenRoutes(
             self.tokens,
             self.known,
@@ -115,7 +125,7 @@ class Secured:
         )
         more = [
             *key_routes(Keyspace(self.store, self.clock)),
-            *Joining(parts).routes(),
+            *self.joining.routes(),
             *tokens.routes(),
             *self.agents.routes(),
         ]

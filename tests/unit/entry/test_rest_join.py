@@ -12,12 +12,14 @@ import pytest
 from fakes.secured import Secured
 from fakes.tls import AGENT, SERVER
 from skerry.fleet.trust.certificates import DAY_S, Authority, make_request, new_key, read_certificate
-from skerry.fleet.trust.contexts import server_context
+from skerry.fleet.trust.contexts import NodeTls, server_context
 from skerry.fleet.trust.errors import CertificateError, JoinError, TokenTextError
 from skerry.fleet.trust.files import Pki
 from skerry.fleet.trust.identity import Identity, Role
 from skerry.fleet.trust.joining import Joined, Renewed, join
+from skerry.fleet.trust.renewal import Renewal, ask_servers
 from skerry.fleet.trust.token_text import Token, TokenKind, new_token
+from skerry.kit.http import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -215,6 +217,45 @@ async def _renewed(directory: Path) -> None:
 
 def test_a_node_renews_its_own_certificate_and_no_other(tmp_path: Path) -> None:
     run(_renewed(tmp_path))
+
+
+async def _by_itself(directory: Path) -> None:
+    w = Secured(directory, lifetime_s=3600)  # OpenSSL has the real clock: not far from it
+    async with w.running():
+        await joining(w, directory, (await token_of(w)).text)
+        pki = Pki(directory / "pki-aaaa")
+        tls = NodeTls(pki)
+        ask = ask_servers(lambda: ["https://127.0.0.1:1", w.url], tls.client)
+        first = read_certificate(pki.read_node().certificate_pem)
+        await w.clock.advance(2460)
+        await Renewal(pki, w.clock, ask, tls.reload).turn()
+        second = read_certificate(pki.read_node().certificate_pem)
+        assert (second.serial != first.serial, second.issued - first.issued) == (True, 2460)
+        assert [m.serial for m in await w.members.members()] == [second.serial]
+        audited = [(r.who, r.what, r.outcome) for _, r in await w.audit.newest()]
+        assert audited[0] == (AGENT.node, "POST /v1/cluster/renew", 200)
+        await w.known.saw_revoked(await w.members.remove(AGENT.node, by="ann"))
+        await w.clock.advance(2460)
+        with pytest.raises(ApiError, match="was removed"):
+            await Renewal(pki, w.clock, ask).turn()
+        assert read_certificate(pki.read_node().certificate_pem) == second
+
+
+def test_a_node_renews_by_itself_until_it_is_removed(tmp_path: Path) -> None:
+    run(_by_itself(tmp_path))
+
+
+async def _signs_for_itself(directory: Path) -> None:
+    """The only server of a cluster, which was off for longer than its certificate is good."""
+    w = Secured(directory)
+    await w.clock.advance(100 * DAY_S)
+    await Renewal(w.pki, w.clock, w.joining.renew_here).turn()
+    facts = read_certificate(w.pki.read_node().certificate_pem)
+    assert (facts.identity, facts.issued) == (SERVER, float(int(w.clock.now())))
+
+
+def test_a_server_that_was_off_for_long_signs_for_itself(tmp_path: Path) -> None:
+    run(_signs_for_itself(tmp_path))
 
 
 async def _plain(directory: Path) -> None:

@@ -88,7 +88,7 @@ class Guard:
 
     def __init__(self, app: Starlette, clock: Clock, known: Known | None, audit: Audit | None) -> None:
         self._app = app
-        self._routes = app.routes
+        self._routes = [(_beginning(route), route) for route in app.routes]
         self._clock = clock
         self._known = known
         self._audit = audit
@@ -106,7 +106,8 @@ class Guard:
         if scope["type"] != "http":
             return
         state = scope.setdefault("state", {})
-        route, params = find_route(self._routes, scope)
+        near = [route for beginning, route in self._routes if scope["path"].startswith(beginning)]
+        route, params = find_route(near, scope)
         caller, right = NOBODY, None if route is None else right_of(route, scope["method"])
         try:
             caller = self._caller(scope, right)
@@ -229,6 +230,11 @@ def find_route(
                 return route.path, params
             partial = partial or (route.path, params)
     return partial if partial is not None else (None, {})
+
+
+def _beginning(route: BaseRoute) -> str:
+    """What every path of a route begins with: the others need not be asked."""
+    return route.path.partition("{")[0] if isinstance(route, Route | Mount) else ""
 
 
 def refusal(path: str, error: SkerryError) -> bytes:

@@ -22,8 +22,9 @@ from skerry.fleet.access.errors import AccessError, ForbiddenError
 from skerry.fleet.access.records import AuditRecord
 from skerry.fleet.cluster.membership import API_PORT, url_of
 from skerry.fleet.store.errors import StoreError
-from skerry.fleet.trust.certificates import NODE_LIFETIME_S, SigningRequest, read_request
+from skerry.fleet.trust.certificates import NODE_LIFETIME_S, SigningRequest, read_certificate, read_request
 from skerry.fleet.trust.errors import CertificateError
+from skerry.fleet.trust.founding import LOOPBACK
 from skerry.fleet.trust.identity import Identity, Role
 from skerry.fleet.trust.joining import (
     AUTHORITY_PATH,
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from skerry.kit.clock import Clock
 
 log = logging.getLogger("skerry.access")
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Enlist = Callable[[str, str], Awaitable[dict[str, str]]]
 """Makes room in etcd for a new server (node id, address); what to tell it. Called again for a second try."""
@@ -137,7 +136,9 @@ class Joining:
             )
         address = asked.address or caller.address
         hosts = (address, *asked.names, *LOOPBACK)
-        admitted = await self._members.admit(token, identity, csr, self._signer(hosts), address=address)
+        admitted = await self._members.admit(
+            token, identity, csr, self._signer(hosts), address=address, names=asked.names
+        )
         share = None if identity.role is Role.AGENT else await self._share(csr, identity, hosts, address)
         membership = self._cluster.membership()
         joined = Joined(
@@ -163,15 +164,26 @@ class Joining:
         asked = await decode(request, RenewRequest)
         identity = Identity(caller.name, caller.node_role)
         serial = caller.principal.rpartition(":")[2]
+        renewed = await self._renewed(identity, serial, asked, caller.address)
+        note(request, "certificate renewed")
+        return respond(renewed)
+
+    async def renew_here(self, asked: RenewRequest) -> Renewed:
+        """For this server itself, which can sign: what its Renewal asks. Raises SkerryError."""
+        facts = read_certificate(self._cluster.pki.read_node().certificate_pem)
+        address = self._cluster.membership().address
+        return await self._renewed(facts.identity, facts.serial, asked, address)
+
+    async def _renewed(self, identity: Identity, serial: str, asked: RenewRequest, address: str) -> Renewed:
         found = [m for m in await self._members.members() if m.node == identity.node]
-        address = found[0].address if found else caller.address
-        hosts = (address, *LOOPBACK)
+        if found and found[0].address:
+            address = found[0].address
+        hosts = (address, *found[0].names, *LOOPBACK) if found else (address, *LOOPBACK)
         pem = await self._members.renew(identity, serial, read_request(asked.csr), self._signer(hosts))
         store = ""
         if asked.store_csr:
             store = self._sign_store(read_request(asked.store_csr), identity, hosts)
-        note(request, "certificate renewed")
-        return respond(Renewed(pem, await self._servers(), store))
+        return Renewed(pem, await self._servers(), store)
 
     def _signer(self, hosts: tuple[str, ...]) -> Callable[[SigningRequest, Identity], str]:
         authority = self._cluster.pki.authority()

@@ -63,6 +63,7 @@ class Audit:
         self._clock = clock
         self._series = {series: _State((keep or KEPT)[series]) for series in Series}
         self._last = 0
+        self._gathered = asyncio.Event()
 
     async def append(self, record: AuditRecord, series: Series = Series.CHANGES) -> None:
         """Write a record; it is in the store on return. Raises StoreError."""
@@ -79,12 +80,15 @@ class Audit:
         if len(waiting) >= MOST_GATHERED:
             del waiting[0]
         waiting.append(_Waiting(Put(self._key(record, series), record.encode())))
+        self._gathered.set()
 
     async def run(self) -> None:
         """Write what was gathered, for as long as this runs, and once more when it ends."""
         try:
             while True:
+                await self._gathered.wait()
                 await self._clock.sleep(GATHER_S)
+                self._gathered.clear()
                 await self.flush()
         finally:
             await asyncio.shield(self.flush())
@@ -97,6 +101,7 @@ class Audit:
                     while state.waiting:
                         await self._write(series, state)
                 except StoreError as error:
+                    self._gathered.set()
                     log.warning("the audit log cannot be written for now: %s", error.message)
 
     async def newest(

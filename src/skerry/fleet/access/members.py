@@ -66,7 +66,14 @@ class Members:
         return self._good(await self._store.get(join_key(token.id)), token, again=True)[0]
 
     async def admit(
-        self, token: Token, identity: Identity, request: SigningRequest, sign: Sign, *, address: str = ""
+        self,
+        token: Token,
+        identity: Identity,
+        request: SigningRequest,
+        sign: Sign,
+        *,
+        address: str = "",
+        names: tuple[str, ...] = (),
     ) -> Admission:
         """Let a machine in. Raises TokenRefusedError, DuplicateNodeError, CertificateError."""
         for _ in range(TRIES):
@@ -98,6 +105,7 @@ class Members:
                 facts.expires,
                 address,
                 token.id,
+                names,
             )
             used = msgspec.structs.replace(record, used=record.used + (not again))
             then: list[Operation] = [

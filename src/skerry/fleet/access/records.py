@@ -65,7 +65,8 @@ class JoinToken(_Record, frozen=True, forbid_unknown_fields=True):
 
 class MemberRecord(_Record, frozen=True, forbid_unknown_fields=True):
     """A machine that has joined. `key_sha256` is that of its public key when it did, so that a join whose
-    answer was lost can be asked for again; `expires` is the end of its newest certificate."""
+    answer was lost can be asked for again; `expires` is the end of its newest certificate;
+    `address` and `names` are where a server is reached."""
 
     node: str
     role: Role
@@ -75,6 +76,7 @@ class MemberRecord(_Record, frozen=True, forbid_unknown_fields=True):
     expires: float
     address: str = ""
     token: str = ""
+    names: tuple[str, ...] = ()
     version: int = VERSION
 
 

@@ -32,9 +32,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", re.ASCII)
 
 
 class Tokens:
-    """Over one store; `pin` is that of the cluster's authority, and becomes part of each text."""
+    """Over one store; `pin` is that of the cluster's authority, and becomes part of each text.
 
-    def __init__(self, store: Store, clock: Clock, pin: str) -> None:
+    A machine alone has none (None): nobody reaches it over the network, so no token is good for anything.
+    """
+
+    def __init__(self, store: Store, clock: Clock, pin: str | None) -> None:
         self._store = store
         self._clock = clock
         self._pin = pin
@@ -63,7 +66,7 @@ class Tokens:
             raise AccessError(f"a token is called {name} already", hint=f"`skerry token revoke {name}` first")
         now = self._clock.now()
         expires = 0.0 if ttl_s is None else now + _between(ttl_s, LONGEST_PERSON_S)
-        token = new_token(TokenKind.PERSON, self._pin)
+        token = new_token(TokenKind.PERSON, self._own_pin())
         record = PersonToken(token.id, name, role, token.sha256, now, expires, tuple(keys), by)
         key = person_key(token.id)
         result = await self._store.transact([absent(key)], [Put(key, record.encode())])
@@ -89,7 +92,7 @@ class Tokens:
             raise AccessError(f"a token is good for 1 to {MOST_USES} machines, or 0 for any number")
         await self._forget_old()
         now = self._clock.now()
-        token = new_token(TokenKind.JOIN, self._pin)
+        token = new_token(TokenKind.JOIN, self._own_pin())
         expires = now + _between(ttl_s, LONGEST_JOIN_S)
         record = JoinToken(token.id, role, token.sha256, now, expires, uses, created_by=by)
         key = join_key(token.id)
@@ -108,6 +111,14 @@ class Tokens:
             raise NoSuchTokenError(
                 f"no token to join with has the id {token}", hint="`skerry cluster token list` shows them"
             )
+
+    def _own_pin(self) -> str:
+        if self._pin is None:
+            raise AccessError(
+                "this machine is in no cluster: nobody could use a token",
+                hint="`skerry cluster init` makes it the first server of one",
+            )
+        return self._pin
 
     async def _forget_old(self) -> None:
         """Take away tokens that ended a week ago: until then whoever uses one is told why it is refused."""

@@ -93,6 +93,35 @@ def unverified_context() -> ssl.SSLContext:
     return context
 
 
+class NodeTls:
+    """A node's contexts, made when they are first needed, and the same ones from then on.
+
+    `client` is what kit.wire.Wire takes. Call `reload` after a renewal: it holds for new connections.
+    """
+
+    def __init__(self, pki: Pki) -> None:
+        self._pki = pki
+        self._client: ServersOnly | None = None
+        self._server: ssl.SSLContext | None = None
+
+    def client(self) -> ssl.SSLContext:
+        """For connections to servers. Raises PkiError, CertificateError."""
+        if self._client is None:
+            self._client = client_context(self._pki.read_ca(), credential=self._pki.node)
+        return self._client
+
+    def server(self) -> ssl.SSLContext:
+        """For the listener of a server. Raises PkiError, CertificateError."""
+        if self._server is None:
+            self._server = server_context(self._pki)
+        return self._server
+
+    def reload(self) -> None:
+        for context in (self._client, self._server):
+            if context is not None:
+                reload(context, self._pki)
+
+
 def reload(context: ssl.SSLContext, pki: Pki) -> None:
     """Take the node's renewed certificate; connections that are open go on as they are."""
     pki.read_node()

@@ -109,6 +109,20 @@ def test_a_revoked_token_ends_at_once_and_its_holder_is_told_of() -> None:
     asyncio.run(_revoking())
 
 
+async def _alone() -> None:
+    w = World()
+    tokens = Tokens(w.store, w.clock, None)
+    assert await tokens.people() == []
+    with pytest.raises(AccessError, match="in no cluster"):
+        await tokens.create_person("ann", PersonRole.ADMIN, ttl_s=None)
+    with pytest.raises(AccessError, match="in no cluster"):
+        await tokens.create_join(Role.AGENT, ttl_s=60)
+
+
+def test_a_machine_alone_has_no_tokens_to_give() -> None:
+    asyncio.run(_alone())
+
+
 @pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 65, "ann\n", "ä"])
 def test_names_are_plain(name: str) -> None:
     with pytest.raises(AccessError, match="no name"):

@@ -9,7 +9,7 @@ import pytest
 
 from fakes.tls import AGENT, SERVER, Handshake, credential, handshake, member
 from skerry.fleet.trust.certificates import DAY_S, Authority, Credential
-from skerry.fleet.trust.contexts import client_context, reload, server_context
+from skerry.fleet.trust.contexts import NodeTls, client_context, server_context
 from skerry.fleet.trust.errors import CertificateError, PkiError
 from skerry.fleet.trust.files import Pki
 from skerry.fleet.trust.identity import read_peer
@@ -79,14 +79,14 @@ def test_another_server_than_the_one_wanted_is_refused(tmp_path: Path) -> None:
 
 def test_a_renewed_certificate_is_taken_into_use(tmp_path: Path) -> None:
     pki = member(tmp_path / "server", OURS, credential(OURS, SERVER, NOW))
-    context = server_context(pki)
-    before = handshake(context, client_context(OURS.pem)).client_saw
+    tls = NodeTls(pki)
+    before = handshake(tls.server(), tls.client())
     pki.write_node(credential(OURS, SERVER, NOW))
-    reload(context, pki)
-    after = handshake(context, client_context(OURS.pem)).client_saw
-    assert before is not None
-    assert after is not None
-    assert read_peer(before).serial != read_peer(after).serial
+    tls.reload()
+    after = handshake(tls.server(), tls.client())
+    seen = [before.client_saw, before.server_saw, after.client_saw, after.server_saw]
+    serials = [read_peer(one or {}).serial for one in seen]
+    assert (serials[0] == serials[1], serials[2] == serials[3], serials[0] != serials[2]) == (True,) * 3
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:

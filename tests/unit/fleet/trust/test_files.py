@@ -17,9 +17,12 @@ from skerry.fleet.trust.certificates import (
     new_key,
     read_certificate,
     read_request,
+    verify,
 )
 from skerry.fleet.trust.errors import PkiError, TrustError
 from skerry.fleet.trust.files import Pki
+from skerry.fleet.trust.founding import found
+from skerry.fleet.trust.joining import Renewed, RenewRequest
 from skerry.fleet.trust.renewal import Renewal, due_at
 
 if TYPE_CHECKING:
@@ -89,13 +92,19 @@ class Signer:
         self.asked = 0
         self.failing = False
         self.answer = ""
+        self.store = Authority.create("store", clock.now())
 
-    async def __call__(self, request: str) -> str:
+    async def __call__(self, request: RenewRequest) -> Renewed:
         self.asked += 1
         if self.failing:
             raise TrustError("no server answers")
-        read = read_request(request)
-        return self.answer or self.authority.issue(read, read.identity, self.clock.now())
+        read = read_request(request.csr)
+        pem = self.answer or self.authority.issue(read, read.identity, self.clock.now())
+        store = ""
+        if request.store_csr:
+            asked = read_request(request.store_csr)
+            store = self.store.issue_store(asked, asked.identity, self.clock.now(), hosts=[])
+        return Renewed(pem, (), store)
 
 
 async def _renewing(tmp_path: Path, authority: Authority) -> None:
@@ -145,3 +154,63 @@ def test_a_wrong_answer_is_not_kept(tmp_path: Path, authority: Authority, wrong:
     with pytest.raises(TrustError):
         asyncio.run(Renewal(pki, clock, signer).turn())
     assert pki.read_node() == first
+
+
+async def _server_renewal(tmp_path: Path) -> None:
+    clock = FakeClock()
+    pki = Pki(tmp_path)
+    found(pki, "home", SERVER.node, now=clock.now(), hosts=["10.0.0.1"])
+    signer = Signer(pki.authority(), clock)
+    signer.store = pki.store_authority()
+    node, store = pki.read_node(), pki.read_store()
+    await clock.advance(21 * DAY_S)
+    renewal = Renewal(pki, clock, signer)
+    await renewal.turn()
+    assert (pki.read_node() != node, pki.read_store() != store) == (True, True)
+    pki.write_store(store)  # killed between the two files
+    await renewal.turn()
+    assert (pki.read_store() != store, signer.asked) == (True, 2)
+    await renewal.turn()
+    assert signer.asked == 2
+    signer.store = Authority.create("strange", clock.now())
+    await clock.advance(21 * DAY_S)
+    node = pki.read_node()
+    with pytest.raises(TrustError):
+        await renewal.turn()
+    assert pki.read_node() == node
+
+
+def test_a_server_renews_both_of_its_certificates(tmp_path: Path) -> None:
+    asyncio.run(_server_renewal(tmp_path))
+
+
+class Cut(Pki):
+    """Is killed before the file of this number is written."""
+
+    def __init__(self, directory: Path, at: int) -> None:
+        super().__init__(directory)
+        self.left = at
+
+    def _write(self, path: Path, text: str, *, mode: int = 0o600) -> None:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        super()._write(path, text, mode=mode)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_cluster_is_founded_however_often_it_is_cut_short(tmp_path: Path, at: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        found(Cut(tmp_path, at), "home", SERVER.node, now=NOW, hosts=["10.0.0.1"])
+    pki = Pki(tmp_path)
+    assert not pki.is_member
+    facts, key = found(pki, "home", SERVER.node, now=NOW, hosts=["10.0.0.1"])
+    assert (facts.identity, found(pki, "home", SERVER.node, now=NOW, hosts=[])) == (SERVER, (facts, key))
+    verify(pki.read_node().certificate_pem, pki.read_ca(), SERVER, NOW)
+    verify(pki.read_store().certificate_pem, pki.read_store_ca(), SERVER, NOW)
+
+
+def test_an_agent_founds_nothing(tmp_path: Path, authority: Authority) -> None:
+    pki = member(tmp_path, authority, credential(authority, AGENT, NOW))
+    with pytest.raises(PkiError, match=r"ca\.key"):
+        found(pki, "home", AGENT.node, now=NOW, hosts=[])

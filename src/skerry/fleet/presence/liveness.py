@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 3.0
+MANY = 20
 
 
 class DuplicateNodeError(SkerryError):
@@ -53,6 +54,7 @@ class _Node:
         "revision",
         "since",
         "skew_s",
+        "spared",
     )
 
     def __init__(self, facts: Facts, liveness: Liveness, since: float) -> None:
@@ -67,6 +69,7 @@ class _Node:
         self.lost_at = -math.inf
         self.revision = 0  # of its record in the store, as far as is known
         self.skew_s = 0.0
+        self.spared = False
 
     @property
     def record(self) -> PresenceRecord:
@@ -112,6 +115,7 @@ class LivenessTable:
             raise NotYetError(f"{name} was lost a moment ago, and is taken back in {SETTLE_S:g} s")
         node.boot = beat.boot
         node.heard = at
+        node.spared = False
         node.skew_s = beat.now - now
         self._expect(name, node, at + self.ttl_s)
         told = beat.facts is None or beat.facts == node.facts
@@ -133,8 +137,11 @@ class LivenessTable:
         return Transition(name, node.record)
 
     def due(self, at: float, now: float) -> list[Transition]:
-        """Those whose time is up by now."""
-        lost: list[Transition] = []
+        """Those whose time is up by now.
+
+        Where that is more than half of very many, the fault is rather here: they get one more TTL.
+        """
+        silent: list[tuple[str, _Node]] = []
         while self._queue and self._queue[0][0] <= at:
             place, name = heapq.heappop(self._queue)
             node = self._nodes.get(name)
@@ -145,6 +152,14 @@ class LivenessTable:
                 continue
             if node.deadline > at:
                 self._expect(name, node, node.deadline)
+                continue
+            silent.append((name, node))
+        ready = sum(node.liveness is Liveness.READY for node in self._nodes.values()) if silent else 0
+        lost: list[Transition] = []
+        for name, node in silent:
+            if not node.spared and len(silent) >= MANY and 2 * len(silent) > ready:
+                node.spared = True
+                self._expect(name, node, at + self.ttl_s)
                 continue
             node.liveness, node.since, node.lost_at = Liveness.LOST, now, at
             lost.append(Transition(name, node.record))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from skerry.fleet.presence.heartbeat import Contact, Heartbeat
 from skerry.fleet.presence.liveness import (
+    MANY,
     SETTLE_S,
     DuplicateNodeError,
     LivenessTable,
@@ -129,6 +130,25 @@ def test_clocks_are_compared() -> None:
     table = joined()
     table.heard("a", Heartbeat("1", now=1600), at=5, now=1000)
     assert table.skews_s() == {"a": 600}
+
+
+@pytest.mark.parametrize(
+    ("silent", "beating", "lost_at"),
+    [(MANY, 0, 30), (MANY, MANY - 1, 30), (MANY, MANY + 1, 15), (MANY - 1, 0, 15), (1, 500, 15)],
+)
+def test_where_most_of_many_fall_silent_at_once_the_fault_is_rather_here(
+    silent: int, beating: int, lost_at: int
+) -> None:
+    table = LivenessTable(15)
+    for number in range(silent + beating):
+        told = table.heard(f"n{number}", HELLO, at=0, now=0)
+        assert told is not None
+        table.written(told, 5)
+    for at in (5, 10, 15, 20, 25):
+        for number in range(silent, silent + beating):
+            table.heard(f"n{number}", BEAT, at=at, now=at)
+        assert len(table.due(at, at)) == (silent if at == lost_at else 0)
+    assert len(table.due(30, 30)) == (silent if lost_at == 30 else 0)
 
 
 def test_who_was_removed_is_forgotten() -> None:

@@ -53,7 +53,7 @@ EXAMPLES = 25
 
 async def filled() -> Api:
     """Three machines and a few units, in every state."""
-    api = Api()
+    api = Api(with_access=True)
     api.desired.settle_s = 0.001
     await api.hear(ONE, hostname="one", addresses=("10.0.0.1",), metadata={"disk": "ssd"})
     await api.hear(TWO)
@@ -68,7 +68,7 @@ async def filled() -> Api:
 
 @cache
 def operations() -> dict[str, APIOperation]:
-    api = Api()
+    api = Api(with_access=True)
     described: dict[str, Json] = document(api.app.routes)  # type: ignore[assignment]
     schema = schemathesis.openapi.from_dict(described)
     found = [result.ok() for result in schema.get_all_operations()]

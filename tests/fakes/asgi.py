@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import unquote
 
+from fakes.access import access_routes
 from fakes.clock import FakeClock, settle
 from fakes.daemon import MACHINE, check, journal
 from skerry.entry.rest.app import Cluster, create_app
@@ -56,28 +57,40 @@ class Reply:
 
 
 class Api:
-    """The whole application over a MemoryStore; `node` is this machine's id."""
+    """The whole application over a MemoryStore; `node` is this machine's id.
+
+    `with_access` adds tokens and joining.
+    """
 
     node = MACHINE
 
-    def __init__(self, *, limit: int = 100, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, limit: int = 100, metadata: Mapping[str, str] | None = None, with_access: bool = False
+    ) -> None:
         clock = FakeClock()
         self.store = MemoryStore(clock=clock)
         self.desired = Desired(self.store, Node(self.node, metadata or {}), check, clock)
+        more, self._known = access_routes(self.store, clock) if with_access else ([], None)
         self.app = create_app(
             Host(self.node, root=Path("/nonexistent")),
-            Cluster(self.desired, journal, limit=limit, explain=explain),
+            Cluster(self.desired, journal, more, limit=limit, explain=explain),
         )
         self._following: asyncio.Task[None] | None = None
 
     def follow(self) -> None:
         """Start the mirror; it ends with the test's event loop."""
         if self._following is None:
-            self._following = asyncio.create_task(self.desired.mirror.run())
+            self._following = asyncio.create_task(self._follow())
             # The event loop itself holds tasks weakly: one that only an unreachable Api knows would be
             # collected before the loop can end it.
             _FOLLOWING.add(self._following)
             self._following.add_done_callback(_FOLLOWING.discard)
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.desired.mirror.run())
+            if self._known is not None:
+                group.create_task(self._known.run())
 
     async def ask(
         self,

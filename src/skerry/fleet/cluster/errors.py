@@ -2,7 +2,8 @@
 
 ClusterError
 ├── MembershipError    cluster.json cannot be read
-└── EtcdError          etcd cannot be reached, did not come up, or refused
+├── EtcdError          etcd cannot be reached, did not come up, or refused
+└── SnapshotError      a file that is no snapshot of a store, or a damaged or newer one
 """
 
 from __future__ import annotations
@@ -20,3 +21,7 @@ class MembershipError(ClusterError):
 
 class EtcdError(ClusterError):
     """A member of etcd, or the whole of it, does not do what it should."""
+
+
+class SnapshotError(ClusterError):
+    """A snapshot cannot be written, or what should be one cannot be used."""

@@ -159,6 +159,12 @@ def write_record(
     return msgspec.json.encode(Record(RECORD_VERSION, value, created, modified, expires))
 
 
+def settled(entry: Entry) -> bytes:
+    """The record with its indexes in so many words, for an entry that is to be written anew elsewhere."""
+    node = read_node(entry)
+    return write_record(node.value, node.expires, node.created, node.modified)
+
+
 def read_last(value: bytes) -> Last:
     return msgspec.json.decode(value, type=Last)
 

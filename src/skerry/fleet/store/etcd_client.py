@@ -43,9 +43,12 @@ INVALID, NOT_FOUND, EXHAUSTED, PRECONDITION, OUT_OF_RANGE = 3, 5, 8, 9, 11
 _REFUSALS = frozenset({INVALID, NOT_FOUND, 6, 7, EXHAUSTED, PRECONDITION, OUT_OF_RANGE, 12, 15, 16})
 """gRPC's codes after which nothing was done and asking again changes nothing."""
 
-_NOT_DONE = ("too many requests", "no leader", "learner")
+_NOT_DONE = ("too many requests", "no leader", "rpc not supported for learner")
 """Said before anything was tried."""
-HEADERS = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
+HEADERS = {"Content-Type": "application/json"}
+LED = {"Grpc-Metadata-hasleader": "true"}
+"""A member that knows of no leader is to say so at once."""
+
 
 T = TypeVar("T")
 
@@ -87,11 +90,14 @@ class EtcdClient:
         clock: Clock,
         patience_s: float = PATIENCE_S,
         attempt_s: float = ATTEMPT_S,
+        leaderless: bool = False,
     ) -> None:
+        """`leaderless` asks members that know of no leader, too: for what they hold themselves."""
         self.clock = clock
         self.patience_s = patience_s
         self.attempt_s = attempt_s
         self._tls = tls
+        self._headers = HEADERS if leaderless else HEADERS | LED
         self._places: list[_Place] = []
         self._room = asyncio.Semaphore(AT_ONCE)
         self._chance = random.Random()  # noqa: S311  spreads load, keeps no secret
@@ -157,7 +163,7 @@ class EtcdClient:
         body = msgspec.json.encode(question)
         try:
             async with place.wire.stream(
-                "POST", path, body, headers=HEADERS, timeout_s=self.attempt_s
+                "POST", path, body, headers=self._headers, timeout_s=self.attempt_s
             ) as stream:
                 if stream.status != 200:
                     raise WireError(f"{place.wire.url} answered {stream.status}", sent=True)
@@ -194,7 +200,9 @@ class EtcdClient:
 
     async def _attempt(self, place: _Place, path: str, body: bytes) -> Answer:
         try:
-            answer = await place.wire.request("POST", path, body, headers=HEADERS, timeout_s=self.attempt_s)
+            answer = await place.wire.request(
+                "POST", path, body, headers=self._headers, timeout_s=self.attempt_s
+            )
         except WireError as error:
             raise _AgainError(error.message, perhaps=error.sent) from error
         if answer.status == 200:

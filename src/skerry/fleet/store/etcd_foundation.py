@@ -30,12 +30,15 @@ class _Foundation(msgspec.Struct, frozen=True):
     floor: int
 
 
-async def read_foundation(client: EtcdClient) -> tuple[Base | None, int]:
+async def read_foundation(client: EtcdClient, *, serializable: bool = False) -> tuple[Base | None, int]:
     """Where our revisions begin, None where nobody has said so; and etcd's revision.
+
+    `serializable` is as the member asked knows it, without asking the others.
 
     Raises UnavailableError, StoreFormatError.
     """
-    found = await client.ask("/v3/kv/range", {"key": text(FOUNDATION)}, RangeResponse)
+    question = {"key": text(FOUNDATION), "serializable": serializable}
+    found = await client.ask("/v3/kv/range", question, RangeResponse)
     if not found.kvs:
         return None, found.header.revision
     foundation = msgspec.json.decode(found.kvs[0].value, type=_Foundation)

@@ -1,0 +1,150 @@
+"""The member of etcd that this machine runs: its files, and its unit, which systemd keeps.
+
+    /var/lib/skerry/etcd/etcd.yaml   its settings; skerry-etcd.service starts only where this file is
+    /var/lib/skerry/etcd/data/       etcd's own
+    /var/lib/skerry/pki/             store.pem, store-ca.crt: see fleet.trust.files
+
+The file is written before the unit is started and removed first when the member ends, so that a reboot at any
+moment finds either a member or none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import ssl
+from typing import TYPE_CHECKING
+
+from skerry.fleet.cluster.errors import EtcdError
+from skerry.fleet.cluster.etcd_config import QUOTA_BYTES, MemberConfig, Ports
+from skerry.fleet.cluster.membership import url_of
+from skerry.fleet.store.errors import UnavailableError
+from skerry.fleet.store.etcd_client import EtcdClient
+from skerry.fleet.store.etcd_foundation import read_foundation
+from skerry.kit.files import sync_directory, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from skerry.host.units.interface import ServiceManager
+    from skerry.kit.clock import Clock
+
+UNIT = "skerry-etcd.service"
+START_S = 60.0
+
+
+class EtcdServer:
+    """`state` is /var/lib/skerry."""
+
+    def __init__(
+        self,
+        state: Path,
+        services: ServiceManager,
+        clock: Clock,
+        *,
+        ports: Ports | None = None,
+        quota_bytes: int = QUOTA_BYTES,
+    ) -> None:
+        self.clock = clock
+        self.ports = ports or Ports()
+        self._quota_bytes = quota_bytes
+        self._services = services
+        self._directory = state / "etcd"
+        self._settings = self._directory / "etcd.yaml"
+        self._data = self._directory / "data"
+        self._authority = state / "pki" / "store-ca.crt"
+        self._certificate = state / "pki" / "store.pem"
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether this machine is to run a member."""
+        return self._settings.exists()
+
+    @property
+    def quota_bytes(self) -> int:
+        """What the store may take, as the member was set up."""
+        try:
+            return int(json.loads(self._settings.read_text())["quota-backend-bytes"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def config(
+        self, name: str, cluster: str, address: str, *, members: Mapping[str, str] | None = None
+    ) -> MemberConfig:
+        """The settings of the member here: the first of a cluster, or one that joins `members`."""
+        peer_url = url_of(address, self.ports.peers)
+        return MemberConfig(
+            name,
+            cluster,
+            address,
+            {name: peer_url} if members is None else members,
+            members is not None,
+            self._data,
+            self._certificate,
+            self._authority,
+            self.ports,
+            self._quota_bytes,
+        )
+
+    def tls(self) -> ssl.SSLContext:
+        """How this machine speaks to members: with its own certificate of the store's authority."""
+        context = ssl.create_default_context(cafile=str(self._authority))
+        context.load_cert_chain(str(self._certificate))
+        return context
+
+    def client(self, *endpoints: str, patience_s: float = 20.0, leaderless: bool = False) -> EtcdClient:
+        """Asks the member here, or those at `endpoints`. To be closed."""
+        return EtcdClient(
+            endpoints or [url_of(self.ports.local, self.ports.clients)],
+            tls=self.tls,
+            clock=self.clock,
+            patience_s=patience_s,
+            leaderless=leaderless,
+        )
+
+    def set_up(self, config: MemberConfig) -> None:
+        """Write the settings."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(self._settings, config.text(), mode=0o600)
+
+    async def start(self) -> None:
+        """Start the member and wait until it answers; no error where it runs.
+
+        Raises EtcdError where it does not come up, ServiceManagerError.
+        """
+        await self._services.reset_failed(UNIT)
+        await self._services.start(UNIT)
+        client = self.client(patience_s=START_S)
+        try:
+            await read_foundation(client)
+        except UnavailableError as error:
+            raise EtcdError(
+                f"etcd was started and does not answer: {error.message}",
+                hint=f"journalctl -u {UNIT} says why",
+            ) from error
+        finally:
+            client.close()
+
+    async def start_learner(self) -> None:
+        """Start a member that has no vote yet, and so answers nothing: others are to be asked."""
+        await self._services.reset_failed(UNIT)
+        await self._services.start(UNIT)
+
+    async def end(self) -> None:
+        """Stop the member for good and remove what it holds; no error where there is none."""
+        self._settings.unlink(missing_ok=True)
+        if self._directory.exists():
+            sync_directory(self._directory)
+        await self._services.stop(UNIT)
+        await asyncio.to_thread(self._remove_data)
+
+    def _remove_data(self) -> None:
+        # Renamed first: half a data directory must not be taken for a whole one.
+        if self._data.exists():
+            doomed = self._data.with_name("data.gone")
+            shutil.rmtree(doomed, ignore_errors=True)
+            self._data.rename(doomed)
+            sync_directory(self._directory)
+        shutil.rmtree(self._data.with_name("data.gone"), ignore_errors=True)

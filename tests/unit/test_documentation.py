@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,11 @@ from skerry.entry.cli.main import NOUNS
 from skerry.entry.daemon.settings import Settings
 from skerry.host.provision.keys import COREOS_KEYS, FILE_KEYS, SKERRY_KEYS, TOP_KEYS, UNIT_KEYS, USER_KEYS
 from skerry.host.units.requirements import KEYS
+from skerry.host.units.skerry_section import KEYS as IN_X_SKERRY
 from skerry.image.compose.recipe import keys, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -60,6 +65,11 @@ def test_examples_in_the_reference_of_recipes_are_good(tmp_path: Path) -> None:
 
 def test_guide_has_every_key_of_fleet() -> None:
     assert set(KEYS.values()) - words_in_code("guide/units.md") == set()
+
+
+@pytest.mark.parametrize("keys", [KEYS, IN_X_SKERRY], ids=["X-Fleet", "X-Skerry"])
+def test_reference_has_every_key_of_placement(keys: Collection[str]) -> None:
+    assert set(keys) - words_in_code("reference/placement.md") == set()
 
 
 def test_guide_has_every_verb_of_units() -> None:

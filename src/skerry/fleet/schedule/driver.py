@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -182,12 +183,18 @@ class _Term:
             self._wake.clear()
             news, self._news = self._news, []
             await self._take(news)
+            done: Counter[Verb] = Counter()
             while steps := self.scheduler.decide(MOST_STEPS):
                 fence, now = self._leading.fence, self._clock.now()
                 changed = await carry_out(self._store, steps, self.scheduler, fence, now)
                 news, self._news = [*changed, *self._news], []
                 await self._take(news)
                 self._follow(steps)
+                done.update(step.verb for step in steps)
+            if done:
+                log.info(
+                    "planned: %s", ", ".join(f"{verb} {number}" for verb, number in sorted(done.items()))
+                )
 
     def _tell(self, news: _News) -> None:
         self._news.append(news)

@@ -64,7 +64,7 @@ def test_a_refusal_carries_the_servers_words(skerry: Skerry) -> None:
 
 def test_a_unit_that_no_machine_can_take_fails_with_the_reason(skerry: Skerry, wire: Wire) -> None:
     wire.api.desired.settle_s = 0.001
-    with pytest.raises(UnitsFailedError, match="no machine can take it") as caught:
+    with pytest.raises(UnitsFailedError, match="no machine can take it: Memory=64G") as caught:
         skerry.start("a.service", offers=[HELLO])
     assert [outcome.name for outcome in caught.value.outcomes] == ["a.service"]
 

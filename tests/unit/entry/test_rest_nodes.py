@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fakes.asgi import Api, Reply
-from fakes.daemon import MACHINE
+from fakes.clock import FakeClock
+from fakes.daemon import MACHINE, journal
+from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.host import Host
+from skerry.entry.rest.nodes import revoking
+from skerry.fleet.access.members import Members
+from skerry.fleet.access.records import revoked_key
 from skerry.fleet.presence.leader import LEADER_KEY, LeaderRecord
 from skerry.fleet.state.node import Liveness, NodeRecord, Role, node_key
 from skerry.fleet.state.unit import DesiredState
@@ -203,6 +210,18 @@ def test_a_machine_is_removed_when_nothing_is_lost_by_it(target: str, status: in
 
 def test_a_removed_machine_is_no_longer_listed() -> None:
     assert TWO not in ids(told(("DELETE", "/v1/nodes/two"), ("GET", "/v1/nodes")).json)
+
+
+def test_a_removed_machines_certificates_are_refused() -> None:
+    async def go() -> tuple[int, bool]:
+        api = await three()
+        members = Members(api.store, FakeClock())
+        cluster = Cluster(api.desired, journal, removal=revoking(members))
+        api.app = create_app(Host(MACHINE, root=Path("/nonexistent")), cluster)
+        status = (await api.ask("DELETE", "/v1/nodes/two")).status
+        return status, await api.store.get(revoked_key(TWO)) is not None
+
+    assert asyncio.run(go()) == (204, True)
 
 
 def test_words_of_a_newer_version_are_not_overwritten() -> None:

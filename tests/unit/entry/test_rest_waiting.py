@@ -83,6 +83,7 @@ def test_ends_when_the_last_unit_moves() -> None:
     async def go() -> list[bool | None]:
         api = Api()
         await api.store.transact([], [Put(unit_key("a.service"), RECORD.encode())])
+        await api.place("a.service")
         await api.report("a.service", LAUNCHED)
         api.follow()
         told: list[bool | None] = []

@@ -21,6 +21,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from skerry.entry.rest.auth import caller_of
 from skerry.entry.rest.codec import NDJSON, RequestError, decode, respond
 from skerry.entry.rest.machine import change_node
 from skerry.entry.rest.openapi import described
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.desired import Desired
     from skerry.entry.rest.shown import Shown
+    from skerry.fleet.access.members import Members
 
 SHORTEST_PREFIX = 4
 STILL_S = 15.0  # so long without a move, then a drain says what it waits for
@@ -54,6 +56,16 @@ class Removal(Protocol):
     """What taking a machine out of a cluster needs beyond forgetting it: its certificate is revoked."""
 
     async def __call__(self, node: NodeView, request: Request) -> None: ...
+
+
+def revoking(members: Members) -> Removal:
+    """For a cluster: a machine that was removed is refused from then on, whatever it shows."""
+
+    async def revoke(node: NodeView, request: Request) -> None:
+        caller = caller_of(request)
+        await members.remove(node.id, by=caller.name or caller.kind.value)
+
+    return revoke
 
 
 async def nothing_more(node: NodeView, request: Request) -> None:

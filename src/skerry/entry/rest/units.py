@@ -37,7 +37,8 @@ from skerry.entry.rest.views import (
     VerifyRequest,
 )
 from skerry.entry.rest.waiting import outcomes
-from skerry.fleet.schedule.explain import Explanation, Standing
+from skerry.fleet.schedule.explain import Explanation, Standing, explain
+from skerry.fleet.schedule.reading import read_world
 from skerry.fleet.state.placement import PlacementRecord, placement_key
 from skerry.host.units.errors import UnitNameError
 from skerry.host.units.journal import MOST_LINES, Line
@@ -150,16 +151,7 @@ class Units:
     @described(gives=Explanation)
     async def explain(self, request: Request) -> Response:
         """Why a unit is where it is, or why it is nowhere: per constraint, how many machines fail it."""
-        name = (await self._stored(request)).record.name
-        found = None if self._explain is None else await self._explain(name)
-        if found is None:
-            raise RequestError(
-                503,
-                "unavailable",
-                f"why {name} is where it is cannot be said at the moment",
-                hint="try again",
-            )
-        return respond(found)
+        return respond(await self._explained((await self._stored(request)).record.name))
 
     @described(
         gives=Line,
@@ -206,12 +198,23 @@ class Units:
             raise _unknown(name)
         return stored
 
+    async def _explained(self, name: str) -> Explanation:
+        """By the scheduler of this process where it knows, else by one made of what the store holds."""
+        found = None if self._explain is None else await self._explain(name)
+        if found is not None:
+            return found
+        target = self._desired.shown().now.placements.get(name)
+        decided = "" if target is None else await self._why(target, name)
+        return explain(await read_world(self._desired.store), name, decided=decided)
+
     async def _pending(self, name: str) -> str:
         """Why a unit has no machine, "" where that is a matter of time."""
-        found = None if self._explain is None else await self._explain(name)
-        if found is None or found.standing is not Standing.PENDING or not found.refusals:
+        found = await self._explained(name)
+        if found.standing is not Standing.PENDING or found.able:
             return ""
-        return f"{found.why}; it stays wanted, and starts when a machine can take it"
+        told = [f"{r.constraint} ({r.reason}: {r.nodes})" for r in found.refusals[:3]]
+        because = f": {', '.join(told)}" if told else ""
+        return f"{found.why}{because}; it stays wanted, and is placed as soon as a machine can take it"
 
     async def _why(self, node: str, name: str) -> str:
         """Why a unit was placed on a machine."""
@@ -240,8 +243,7 @@ class Units:
     ) -> AsyncGenerator[bytes, None]:
         yield _line(Progress(accepted=accepted))
         names = [name for name in accepted.units if not _is_template(name)]
-        pending = None if self._explain is None else self._pending
-        steps = outcomes(self._desired, order.verb, names, committed.revision, pending=pending)
+        steps = outcomes(self._desired, order.verb, names, committed.revision, pending=self._pending)
         try:
             async for outcome in steps:
                 yield _line(Progress(outcome=outcome))

@@ -84,8 +84,8 @@ def stand(verb: Verb, shown: Shown, name: str, revision: int, quiet: int) -> Out
     assert known is not None  # noqa: S101
     if known.is_global:
         return _everywhere(verb, shown, known, revision, quiet)
-    report = shown.main_report(known)
-    machine = shown.machine_of(known)
+    machine = shown.now.placements.get(name, "")
+    report = shown.main_report(known) if machine else None
     label = shown.label(machine) if machine else ""
     if report is None:
         return _outcome(name, (None, "it is on its way" if machine else "no machine has it yet"), None, label)
@@ -191,7 +191,7 @@ def _is_unplaced(shown: Shown, name: str, verb: Verb) -> bool:
         known is not None
         and verb.target is not DesiredState.INACTIVE
         and not known.is_global
-        and not shown.machine_of(known)
+        and name not in shown.now.placements
     )
 
 

@@ -26,9 +26,10 @@ from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.auth import Guard
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
-from skerry.entry.rest.join import Joining, Parts, Removal
+from skerry.entry.rest.join import Joining, Parts
 from skerry.entry.rest.keys import routes as key_routes
 from skerry.entry.rest.machine import Node
+from skerry.entry.rest.nodes import revoking
 from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.tokens import TokenRoutes
 from skerry.fleet.access.audit import Audit
@@ -135,7 +136,7 @@ class Secured:
                 self.desired,
                 journal,
                 more,
-                removal=Removal(self.members, self.known),
+                removal=revoking(self.members, self.known),
                 explain=explain,
             ),
         )

@@ -44,10 +44,8 @@ from skerry.fleet.trust.token_text import TokenKind, parse_token
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from skerry.entry.rest.views import NodeView
     from skerry.fleet.access.audit import Audit
     from skerry.fleet.access.caller import Caller
-    from skerry.fleet.access.known import Known
     from skerry.fleet.access.members import Members
     from skerry.fleet.cluster.membership import Membership
     from skerry.fleet.trust.files import Pki
@@ -70,19 +68,6 @@ class Parts:
     clock: Clock
     enlist: Enlist | None = None
     lifetime_s: float = NODE_LIFETIME_S
-
-
-class Removal:
-    """What `nodes.remove` calls: the node's certificates are refused at once, its streams here are cut."""
-
-    def __init__(self, members: Members, known: Known) -> None:
-        self._members = members
-        self._known = known
-
-    async def __call__(self, node: NodeView, request: Request) -> None:
-        revision = await self._members.remove(node.id, by=caller_of(request).name)
-        await self._known.saw_revoked(revision)
-        note(request, f"removed {node.hostname or node.id}")
 
 
 class Joining:

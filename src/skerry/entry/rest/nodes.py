@@ -21,7 +21,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skerry.entry.rest.auth import caller_of
+from skerry.entry.rest.auth import caller_of, note
 from skerry.entry.rest.codec import NDJSON, RequestError, decode, respond
 from skerry.entry.rest.machine import change_node
 from skerry.entry.rest.openapi import described
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.desired import Desired
     from skerry.entry.rest.shown import Shown
+    from skerry.fleet.access.known import Known
     from skerry.fleet.access.members import Members
 
 SHORTEST_PREFIX = 4
@@ -58,12 +59,18 @@ class Removal(Protocol):
     async def __call__(self, node: NodeView, request: Request) -> None: ...
 
 
-def revoking(members: Members) -> Removal:
-    """For a cluster: a machine that was removed is refused from then on, whatever it shows."""
+def revoking(members: Members, known: Known | None = None) -> Removal:
+    """For a cluster: a machine that was removed is refused from then on, whatever it shows.
+
+    With `known`, this server refuses it, and has cut its streams, before the answer is given.
+    """
 
     async def revoke(node: NodeView, request: Request) -> None:
         caller = caller_of(request)
-        await members.remove(node.id, by=caller.name or caller.kind.value)
+        revision = await members.remove(node.id, by=caller.name or caller.kind.value)
+        if known is not None:
+            await known.saw_revoked(revision)
+        note(request, f"removed {node.hostname or node.id}")
 
     return revoke
 

@@ -63,6 +63,10 @@ class Agents:
         """What a node is to hold: all of it, then every change, one message on each line."""
         node = _itself(request)
         hello = await decode(request, Heartbeat)
+        if not self._feed.ready:
+            raise RequestError(
+                503, "unavailable", "the store has not been read yet", hint="ask another server"
+            )
         with contextlib.suppress(NotLeadingError, NotYetError, HttpError, StoreError):
             # Where nobody leads for now, what is to run is known all the same.
             await _duplicates_refused(self._presence.heard(node, hello))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FENCED_S = 2.0
 RETRY_S = 1.0
+SOON_S = 0.1
 FACTS_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Heart:
                 log.info("a server answers again")
             said = ""
             if ttl_s == 0:
+                await self._clock.sleep(SOON_S)
                 continue  # it wants to know more first
             if math.isinf(ttl_s):  # nobody else has to know that it lives, only what is new
                 await self._clock.sleep(FACTS_S)

@@ -5,9 +5,9 @@
     POST /v1/agents/<id>/heartbeat   Heartbeat → Contact
     POST /v1/agents/<id>/goodbye     nothing → nothing
 
-Heartbeats find out first that a server is gone: they are tried with the others at once, and where one answers
-everything moves there. Pauses between tries grow, and are spread by chance, so that many agents do not come
-back in step.
+Heartbeats find out first that a server is gone: they are tried with the others at once, and everything moves
+to one that answers; after a few times also from a server that is there, but of no use. Pauses between tries
+grow, and are spread by chance, so that many agents do not come back in step.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ SILENCE_S = 75.0
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 20.0
+MOST_MISSES = 3
 CONFLICT = 409
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class RemoteSource:
         self._hello = hello
         self._limit: asyncio.Timeout | None = None
         self._refused = ""
+        self._misses = 0  # heartbeats that the first of the servers could not answer
 
     @property
     def refused(self) -> str:
@@ -154,13 +156,18 @@ class RemoteSource:
                 if error.status < 500:
                     raise
                 problem = problem or error
+                # It is there, and may only be waiting for a leader, as all of them do then.
+                self._misses += wire is self._wires[0]
             except HttpError as error:
                 problem = problem or error
+                self._misses = MOST_MISSES
             except msgspec.DecodeError as error:
                 problem = problem or NoServerError(f"{wire.url} answers what cannot be read: {error}")
             else:
                 self._refused = ""
-                self._move_to(wire)
+                if wire is self._wires[0] or self._misses >= MOST_MISSES:
+                    self._misses = 0
+                    self._move_to(wire)
                 return contact
         raise problem or NoServerError("no server answers")
 

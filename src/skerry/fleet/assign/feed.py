@@ -107,6 +107,11 @@ class Feed:
             self._remove(node, follower)
 
     @property
+    def ready(self) -> bool:
+        """Whether the store has been read: before that nobody can be told anything."""
+        return self._ready.is_set()
+
+    @property
     def following(self) -> int:
         """How many nodes listen to this server."""
         return len(self._followers)

@@ -19,10 +19,12 @@ from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
 from skerry.kit.clock import SystemClock
 from skerry.kit.errors import SkerryError
-from skerry.kit.http import ApiError
+from skerry.kit.http import ApiError, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+
+    from skerry.fleet.presence.heartbeat import Answers, Heard
 
 LAUNCHED = DesiredState.LAUNCHED
 DEADLINE_S = 30
@@ -151,6 +153,38 @@ def test_heartbeats_move_the_stream_away_from_a_server_that_hangs() -> None:
             link._move_to(next(w for w in link._wires if w.url == other.url))
             await until(lambda: len(heard.told) == 2)
             await until(lambda: other.feed.following == 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_only_waits_for_a_leader_is_not_left_at_once() -> None:
+    async def scenario() -> None:
+        store = MemoryStore(clock=SystemClock())
+        async with servers(store, 2) as (leader, other), linked([leader, other], "a") as link:
+            link._move_to(next(w for w in link._wires if w.url == other.url))
+            other.forward.close()
+
+            async def nowhere(url: str, heard: Heard) -> Answers:
+                raise HttpError(f"{url} cannot be reached")
+
+            other.presence._forward = nowhere
+            for expected in (other.url, other.url, leader.url, leader.url):
+                assert (await link.heartbeat(hello())).ttl_s == 15
+                assert link.server == expected
+
+    asyncio.run(scenario())
+
+
+def test_a_server_without_its_store_gives_no_stream() -> None:
+    async def scenario() -> None:
+        store = MemoryStore(clock=SystemClock())
+        async with servers(store, 1) as (server,), linked([server], "a") as link:
+            server.feed._ready.clear()
+            async with listening(link) as heard:
+                await asyncio.sleep(0.3)
+                assert heard.told == []
+                server.feed._ready.set()
+                await until(lambda: len(heard.told) == 1)
 
     asyncio.run(scenario())
 

@@ -2,7 +2,8 @@
 
 The peer is a round as fleet's engine has it, written here from the description of its rules: read everything,
 rebuild every machine's state, sort all machines for every unit, look at every pair for a conflict. It is
-measured on fewer units, where it is at its best.
+measured on fewer units, where it is at its best. Docker Swarm, of one machine, is asked to let a thousand
+waiting tasks on it; it starts to carry them out while it still places.
 
 `schedule_decide`, `_change` and `_persist_cpu` are processor time, the others wall time; one round of the
 million. The nodes' streams are the feed's own, in this process: no network between.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import RESULTS, report
+from programs.swarm import missing, swarm
 
 SOURCES = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(SOURCES / "src")]
@@ -36,7 +38,14 @@ from skerry.fleet.presence.leader import Alone  # noqa: E402
 from skerry.fleet.schedule.driver import Driver  # noqa: E402
 from skerry.fleet.schedule.model import NodeSpec, UnitSpec, Verb  # noqa: E402
 from skerry.fleet.schedule.scheduler import Scheduler  # noqa: E402
-from skerry.fleet.state.node import Facts, Liveness, PresenceRecord, presence_key  # noqa: E402
+from skerry.fleet.state.node import (  # noqa: E402
+    Facts,
+    Liveness,
+    NodeRecord,
+    PresenceRecord,
+    node_key,
+    presence_key,
+)
 from skerry.fleet.state.unit import DesiredState, UnitRecord, unit_key  # noqa: E402
 from skerry.fleet.store.interface import Put  # noqa: E402
 from skerry.fleet.store.memory import MemoryStore  # noqa: E402
@@ -54,6 +63,7 @@ GIB = 1 << 30
 NODE_GIB = 64
 UNITS = 10_000
 PEER_UNITS = 500
+WAITING = 1_000
 ROUNDS = 5
 SMALL, LARGE = 50, 5_000
 GOAL_DECIDED_US = 1e6 / 10_000
@@ -329,6 +339,67 @@ def bench_persist() -> None:
     report("schedule_persist_cpu", "processor µs per unit", work)
 
 
+async def let_in(store: Store, units: int) -> float:
+    """Seconds from the label that lets so many waiting units on the one machine until it is told of all."""
+    clock = SystemClock()
+    (node,) = (spec.id for spec in node_specs(1))
+    presence = PresenceRecord(Facts(memory_bytes=NODE_GIB * GIB, cpus=32), Liveness.READY, 0.0)
+    await store.transact((), [Put(presence_key(node), presence.encode())])
+    text = "[Container]\nImage=registry.invalid/none:1\n[X-Fleet]\nMachineMetadata=open=yes\n"
+    for n in range(0, units, 100):
+        names = [f"waiting@{k}.container" for k in range(n, n + 100)]
+        records = [UnitRecord(name, text, "", DesiredState.LAUNCHED) for name in names]
+        await store.transact((), [Put(unit_key(r.name), r.encode()) for r in records])
+    leading, feed = Alone(store, node, clock), Feed(store, clock)
+    driver = Driver(store, leading, clock)
+    tasks = [asyncio.create_task(work) for work in (leading.run(), driver.run(), feed.run())]
+    async with asyncio.timeout(60), aclosing(feed.follow(node)) as messages:
+        await anext(messages)
+        while driver.scheduler is None or len(driver.scheduler.units) < units:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # it has decided that they wait
+        begun = time.perf_counter()
+        await store.transact((), [Put(node_key(node), NodeRecord(metadata={"open": "yes"}).encode())])
+        arrived = 0
+        while arrived < units:
+            message = await anext(messages)
+            if isinstance(message, Full):
+                arrived = len(message.assignments)
+            elif isinstance(message, Change):
+                arrived += len(message.set)
+        taken = time.perf_counter() - begun
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return taken
+
+
+def skerry_lets_in() -> float:
+    async def measure(folder: Path) -> float:
+        store = await SqliteStore.open(folder / "store.db", clock=SystemClock())
+        try:
+            return await let_in(store, WAITING)
+        finally:
+            await store.close()
+
+    with tempfile.TemporaryDirectory(dir=RESULTS) as folder:
+        return asyncio.run(measure(Path(folder))) / WAITING * 1e6
+
+
+def swarm_lets_in() -> float:
+    with tempfile.TemporaryDirectory(prefix="swarm-") as folder, swarm(Path(folder)) as peer:
+        return peer.placed(WAITING) / WAITING * 1e6
+
+
+def bench_swarm() -> None:
+    cases: dict[str, Callable[[], float]] = {"Skerry, SQLite, told to the node": skerry_lets_in}
+    if missing():
+        print(f"schedule_swarm: without the peer, for want of {', '.join(missing())}")
+    else:
+        cases["Docker Swarm, assigned"] = swarm_lets_in
+    report("schedule_swarm", "µs per waiting unit", in_turn(cases, 3))
+
+
 def million() -> None:
     """In a process of its own, so that its memory is its own: prints JSON."""
     number, nodes = int(sys.argv[2]), node_specs(LARGE)
@@ -371,6 +442,7 @@ def main() -> None:
         "decide": bench_decide,
         "change": bench_change,
         "persist": bench_persist,
+        "swarm": bench_swarm,
         "million": bench_million,
     }
     for name in sys.argv[1:] or benches:

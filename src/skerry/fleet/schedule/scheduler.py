@@ -61,7 +61,7 @@ class Scheduler:
 
     def put_unit(self, spec: UnitSpec, *, revision: int = 0) -> None:
         """A unit is new, or wants something else now; `revision` is kept with it for whoever asks."""
-        asks = self._asks.setdefault(spec.asks, spec.asks)
+        asks = self._shared(spec.asks)
         unit = self.units.get(spec.name)
         if unit is None:
             unit = self.units[spec.name] = Unit(spec.name, asks, active=spec.active)
@@ -325,6 +325,12 @@ class Scheduler:
         del self.units[unit.name]
         if self._names is not None:
             self._names.discard(unit.name)
+
+    def _shared(self, asks: Requirements) -> Requirements:
+        """One object for all units that ask the same; those that nobody asks any more are let go in time."""
+        if len(self._asks) > 2 * len(self.units) + 1024:
+            self._asks = {unit.asks: unit.asks for unit in self.units.values()}
+        return self._asks.setdefault(asks, asks)
 
     def _fade(self) -> None:
         """Machines that nobody knows are forgotten once nothing is placed on them."""

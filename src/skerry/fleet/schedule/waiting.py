@@ -48,6 +48,8 @@ class Waiting:
         unit.waits = line
         line.size += 1
         heapq.heappush(line.names, unit.name)
+        if len(line.names) > 4 * line.size + 64:
+            self._tidy(line)
         if line.open and line.names[0] == unit.name:
             self._enqueue(line, unit.name)
 
@@ -105,6 +107,11 @@ class Waiting:
                 return unit
             heapq.heappop(names)
         return None
+
+    def _tidy(self, line: Line) -> None:
+        """Drop the names that no longer wait here, and those that stand twice."""
+        waiting = (self._units.get(name) for name in set(line.names))
+        line.names = sorted(unit.name for unit in waiting if unit is not None and unit.waits is line)
 
     def _enqueue(self, line: Line, name: str) -> None:
         self._turn += 1

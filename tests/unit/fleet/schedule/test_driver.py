@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.clock import FakeClock
+from fakes.clock import FakeClock, settle
 from fakes.scheduling import A, B, Cluster, led
 from fakes.stores import LOCAL, opened
 from fakes.stores import Driver as StoreKind
@@ -257,6 +258,46 @@ def test_what_is_written_is_where_the_world_stands(tmp_path: Path) -> None:
         await cluster.node(A, B)
         await cluster.put(*(f"{number}.service" for number in range(9)))
         await cluster.until({str(number): "ab"[number % 2] for number in range(9)})
+        assert (await read_world(cluster.store)).decide() == ()
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_the_store_ends_as_the_rules_have_it(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)  # noqa: S311  draws examples, keeps no secret
+    nodes, names = [letter * 32 for letter in "abcd"], [f"w@{number}.service" for number in range(12)]
+    texts = (
+        "",
+        "[X-Skerry]\nMemory=400M\n",
+        "[X-Fleet]\nConflicts=w@*\n",
+        "[X-Fleet]\nMachineOf=w@1.service\n",
+    )
+
+    async def told(cluster: Cluster) -> None:
+        await cluster.node(*nodes)
+        for _ in range(60):
+            match chance.randrange(6):
+                case 0:
+                    await cluster.store.transact((), [Delete(unit_key(chance.choice(names)))])
+                case 1:
+                    liveness = chance.choice((Liveness.READY, Liveness.READY, Liveness.LOST, Liveness.LEFT))
+                    await cluster.node(chance.choice(nodes), liveness=liveness)
+                case 2:
+                    cluster.trouble.refuse.append(StoreError("the disk is full"))
+                case 3:
+                    cluster.trouble.compact_watches = 1
+                    await cluster.clock.advance(RETRY_S)
+                case _:
+                    text = "[Service]\n" + chance.choice(texts)
+                    cluster.trouble.before.append(lambda: cluster.put(chance.choice(names)))
+                    await cluster.put(chance.choice(names), text=text, loaded=chance.random() < 0.8)
+            if chance.random() < 0.3:
+                await settle()
+        cluster.trouble.refuse.clear()
+        for _ in range(5):
+            await cluster.clock.advance(RETRY_S)
+        assert cluster.driver.scheduler is not None
         assert (await read_world(cluster.store)).decide() == ()
 
     story(tmp_path, StoreKind.MEMORY, told)

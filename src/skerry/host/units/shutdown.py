@@ -1,0 +1,20 @@
+"""Whether this machine is going down, or only one of its services is.
+
+systemctl is asked, not the bus: root reaches systemd by a socket of its own, also while the bus is ending.
+"""
+
+from __future__ import annotations
+
+from skerry.kit.run import ProgramError, run
+
+SYSTEMCTL = "systemctl"
+DEADLINE_S = 3.0
+
+
+def machine_stops(systemctl: str = SYSTEMCTL) -> bool:
+    """True on the way to a power-off, a reboot or a halt; False also where nobody can tell. Waits for it."""
+    try:
+        said = run([systemctl, "is-system-running"], timeout_s=DEADLINE_S, check=False)
+    except ProgramError:
+        return False
+    return said.text.strip() == "stopping"

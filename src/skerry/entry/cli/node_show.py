@@ -115,7 +115,7 @@ def show(word: str, *, as_json: bool) -> None:
     code = _COLOURS.get(node.liveness)
     dot = colour("●", code) if code else "○"
     print(f"{dot} {colour(node.hostname or node.id, BOLD)}")
-    since = f" since {_when(node.since)}" if node.since else ""
+    since = f" for {_when(node.since)}" if node.since else ""
     rows = [
         ("Machine", node.id),
         ("State", (colour(state(node), code) if code else state(node)) + since),
@@ -179,8 +179,7 @@ def _disk(node: NodeView) -> str:
 def _when(since: float) -> str:
     if not since:
         return ""
-    passed = time.time() - since
-    return f"{show_duration(passed)} ago" if passed >= 0 else time.strftime("%F %T", time.localtime(since))
+    return show_duration(max(0.0, time.time() - since))
 
 
 def _plain(node: NodeView) -> dict[str, Json]:

@@ -303,9 +303,10 @@ def _fail(verb: str, last: dict[str, dict[str, Json]], waiting: set[str]) -> Non
     if failed:
         said = "\n".join(f"unit {outcome['name']}: {outcome['said']}" for outcome in failed)
         first = failed[0]["name"]
-        raise UnitsFailedError(
-            said, hint=f"`skerry unit status {first}` and `skerry unit journal {first}` tell more"
-        )
+        hint = f"`skerry unit status {first}` and `skerry unit journal {first}` tell more"
+        if not failed[0].get("machine"):
+            hint = f"`skerry unit explain {first}` tells more"
+        raise UnitsFailedError(said, hint=hint)
     open_names = sorted(waiting & last.keys())
     if open_names:
         raise UnitsFailedError(

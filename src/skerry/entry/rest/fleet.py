@@ -24,6 +24,7 @@ import skerry
 from skerry.entry.rest.codec import JSON, classify, describe, is_json, read_body
 from skerry.entry.rest.discovery import discovery_document
 from skerry.entry.rest.machine import change_node
+from skerry.entry.rest.openapi import described
 from skerry.entry.rest.pages import DEFAULT_LIMIT, cut, decode_page
 from skerry.entry.rest.snapshot import Stored, read_units
 from skerry.entry.rest.verbs import make_record, replace_content
@@ -47,6 +48,9 @@ log = logging.getLogger("skerry.rest.fleet")
 PREFIXES = ("/fleet/v1", "/v1-alpha")
 SERVER = f"fleetd/1.0.0 (skerry/{skerry.__version__})"
 _METADATA_PATH = re.compile(r"/([^/]+)/metadata/([A-Za-z0-9_.-]+)")
+
+_PAGE = {"nextPageToken": "the token that the page before gave"}
+_STATES = {**_PAGE, "machineID": "only states on this machine", "unitName": "only states of this unit"}
 
 Handler = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
@@ -116,11 +120,22 @@ class PatchOperation(msgspec.Struct, frozen=True):
     value: str | PatchValue | None = None
 
 
+class FleetErrorView(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+
+
+class FleetErrorBody(msgspec.Struct, frozen=True):
+    """Every error of fleet's API."""
+
+    error: FleetErrorView
+
+
 class Resource:
     """All methods of one path: a method without a handler gets fleet's 405. An ASGI application."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._handlers = handlers
+        self.handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -132,11 +147,11 @@ class Resource:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if not self._handlers:
+        if not self.handlers:
             raise FleetError(404, f"there is nothing at {request.url.path}")
-        handler = self._handlers.get(request.method)
+        handler = self.handlers.get(request.method)
         if handler is None:
-            *first, last = self._handlers
+            *first, last = self.handlers
             allowed = f"{', '.join(first)} and {last}" if first else last
             raise FleetError(405, f"only {allowed} supported against this resource")
         return await handler(request)
@@ -162,7 +177,9 @@ class Fleet:
         routes = [Route(path, Resource(handlers)) for path, handlers in resources.items()]
         return [Mount(prefix, routes=routes) for prefix in PREFIXES]
 
+    @described(gives=Page, query=_PAGE, error=FleetErrorBody)
     async def list_units(self, request: Request) -> Response:
+        """A page of units."""
         shown = await self._desired.fresh()
         names = [name for name in shown.now.names if name in shown.now.units]
         some, token = self._page(request, names)
@@ -170,7 +187,9 @@ class Fleet:
         units = [_unit(found[name], shown) for name in some if name in found]
         return _json(Page(units=[unit for unit in units if unit is not None], next_page_token=token))
 
+    @described(gives=Unit, error=FleetErrorBody)
     async def get_unit(self, request: Request) -> Response:
+        """One unit."""
         shown = await self._desired.fresh()
         stored = await self._desired.get(request.path_params["name"])
         unit = None if stored is None else _unit(stored, shown)
@@ -178,7 +197,9 @@ class Fleet:
             raise FleetError(404, "unit does not exist")
         return _json(unit)
 
+    @described(takes=UnitBody, status=201, error=FleetErrorBody)
     async def put_unit(self, request: Request) -> Response:
+        """Create a unit, or change what is wanted of it."""
         if not is_json(request):
             said = request.headers.get("content-type", "nothing")
             raise FleetError(415, f"the Content-Type must be {JSON}, the request says {said!r}")
@@ -200,12 +221,16 @@ class Fleet:
                 return Response(status_code=204 if changed else 201)
         raise FleetError(409, "others keep changing the same unit: try again")
 
+    @described(status=204, error=FleetErrorBody)
     async def delete_unit(self, request: Request) -> Response:
+        """Destroy a unit."""
         if not await self._desired.remove(request.path_params["name"]):
             raise FleetError(404, "unit does not exist")
         return Response(status_code=204)
 
+    @described(gives=Page, query=_STATES, error=FleetErrorBody)
     async def list_states(self, request: Request) -> Response:
+        """A page of states, one for each unit and machine."""
         machine = request.query_params.get("machineID", "")
         unit = request.query_params.get("unitName", "")
         shown = await self._desired.fresh()
@@ -222,7 +247,9 @@ class Fleet:
         items, token = self._page(request, reports)
         return _json(Page(states=[_state(report) for report in items], next_page_token=token))
 
+    @described(gives=UnitState, error=FleetErrorBody)
     async def get_state(self, request: Request) -> Response:
+        """The state of one unit."""
         name = request.path_params["name"]
         shown = await self._desired.fresh()
         reports = _published(shown, name)
@@ -231,14 +258,18 @@ class Fleet:
         target = shown.now.placements.get(name)
         return _json(_state(next((r for r in reports if r.node == target), reports[0])))
 
+    @described(gives=Page, query=_PAGE, error=FleetErrorBody)
     async def list_machines(self, request: Request) -> Response:
+        """A page of the machines that live."""
         shown = await self._desired.fresh()
         nodes = [node for node in shown.node_ids() if shown.is_ready(node)]
         items, token = self._page(request, nodes)
         machines = [Machine(node, shown.address(node), shown.metadata(node)) for node in items]
         return _json(Page(machines=machines, next_page_token=token))
 
+    @described(takes=list[PatchOperation], status=204, error=FleetErrorBody)
     async def patch_machines(self, request: Request) -> Response:
+        """Set and take away labels, by JSON patch."""
         if not is_json(request):
             raise FleetError(415, f"the Content-Type must be {JSON}")
         operations = _decoded(await read_body(request), list[PatchOperation])
@@ -254,7 +285,9 @@ class Fleet:
             await change_node(self._desired.store, node, metadata=labels, configured=configured)
         return Response(status_code=204)
 
+    @described(error=FleetErrorBody)
     async def discovery(self, request: Request) -> Response:
+        """This API, described as fleet did."""
         prefix = request.scope.get("root_path", PREFIXES[0])
         return _json(discovery_document(prefix))
 
@@ -378,4 +411,4 @@ def _error(request: Request, error: Exception) -> Response:
         message = view.message
         if view.code == "bug":
             log.error("bug while answering %s %s", request.method, request.url.path, exc_info=error)
-    return _json({"error": {"code": status, "message": message}}, status)
+    return _json(FleetErrorBody(FleetErrorView(status, message)), status)

@@ -8,9 +8,9 @@ Format: https://spec.openapis.org/oas/v3.1.0
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from skerry.kit.http import Json
 
 _ATTRIBUTE = "__described__"
+CREATED, NO_CONTENT = 201, 204
+EMPTY = (CREATED, NO_CONTENT)  # statuses whose answers have no body
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -41,6 +43,18 @@ class Description:
     media_type: str
     query: Mapping[str, str]
     lines: type | None = None
+    error: type = ErrorBody
+
+
+NOTHING_SAID = Description(None, None, 200, JSON, {})
+
+
+@runtime_checkable
+class ByMethod(Protocol):
+    """An endpoint that answers each method by a handler of its own."""
+
+    @property
+    def handlers(self) -> Mapping[str, Callable[..., object]]: ...
 
 
 def described(
@@ -51,11 +65,13 @@ def described(
     media_type: str = JSON,
     query: Mapping[str, str] | None = None,
     lines: type | None = None,
+    error: type = ErrorBody,
 ) -> Callable[[F], F]:
     """Write down beside a handler what it takes and gives."""
 
     def mark(handler: F) -> F:
-        setattr(handler, _ATTRIBUTE, Description(takes, gives, status, media_type, query or {}, lines))
+        said = Description(takes, gives, status, media_type, query or {}, lines, error)
+        setattr(handler, _ATTRIBUTE, said)
         return handler
 
     return mark
@@ -78,60 +94,80 @@ def document(routes: Sequence[BaseRoute]) -> Json:
     """The OpenAPI document of the routes."""
     import msgspec
 
-    plain = [(route, _description(route)) for route in routes if isinstance(route, Route)]
-    types = {t for _, d in plain for t in (d.takes, d.gives, d.lines) if t is not None} | {ErrorBody}
-    ordered = sorted(types, key=lambda t: t.__name__)
+    found = list(_operations(routes, ""))
+    types = {
+        t for o in found for t in (o.said.takes, o.said.gives, o.said.lines, o.said.error) if t is not None
+    }
+    ordered = sorted(types, key=str)
     references, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     by_type = dict(zip(ordered, references, strict=True))
-    paths: dict[str, Json] = {}
-    for route, description in plain:
-        operations = paths.setdefault(route.path.replace(":path", ""), {})
-        assert isinstance(operations, dict)  # noqa: S101
-        for method in sorted((route.methods or set()) - {"HEAD"}):
-            operations[method.lower()] = _operation(route, description, by_type)
-    for mount in routes:
-        if isinstance(mount, Mount):
-            summary = f"fleet's API; {mount.path}/discovery describes it"
-            paths[f"{mount.path}/discovery"] = {
-                "get": {"summary": summary, "responses": {"200": {"description": "the description"}}}
-            }
+    paths: dict[str, dict[str, Json]] = {}
+    for operation in found:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _shown(operation, by_type)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Skerry", "version": skerry.__version__, "license": {"name": "Apache-2.0"}},
-        "paths": paths,
+        "paths": {path: dict(paths[path]) for path in paths},
         "components": {"schemas": schemas},
     }
 
 
-def _operation(route: Route, description: Description, by_type: Mapping[type, dict[str, Json]]) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    path: str
+    method: str
+    parameters: tuple[str, ...]
+    handler: Callable[..., object]
+    said: Description
+
+
+def _operations(routes: Iterable[BaseRoute], prefix: str) -> Iterator[_Operation]:
+    """Every method of every route, those of mounted resources, too."""
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from _operations(route.routes, prefix + route.path)
+        if not isinstance(route, Route):
+            continue
+        endpoint: object = route.endpoint
+        methods: dict[str, Callable[..., object]] = {}
+        if isinstance(endpoint, ByMethod):
+            methods.update(endpoint.handlers)
+        else:
+            methods.update(dict.fromkeys((route.methods or set()) - {"HEAD"}, route.endpoint))
+        path = prefix + route.path.replace(":path", "")
+        for method in sorted(methods):
+            said = getattr(methods[method], _ATTRIBUTE, NOTHING_SAID)
+            yield _Operation(path, method, tuple(route.param_convertors), methods[method], said)
+
+
+def _shown(operation: _Operation, by_type: Mapping[type, dict[str, Json]]) -> Json:
+    said = operation.said
     parameters: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in route.param_convertors
+        for name in operation.parameters
     ]
     parameters += [
         {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
-        for name, meaning in description.query.items()
+        for name, meaning in said.query.items()
     ]
     good: dict[str, Json] = {"description": "as asked"}
-    if description.status != 204:
-        schema: Json = {} if description.gives is None else dict(by_type[description.gives])
-        content: dict[str, Json] = {description.media_type: {"schema": schema}}
-        if description.lines is not None:
-            content[NDJSON] = {"schema": dict(by_type[description.lines])}
+    if said.status not in EMPTY:
+        schema: Json = {} if said.gives is None else dict(by_type[said.gives])
+        content: dict[str, Json] = {said.media_type: {"schema": schema}}
+        if said.lines is not None:
+            content[NDJSON] = {"schema": dict(by_type[said.lines])}
         good["content"] = content
-    error: Json = {"description": "an error", "content": {JSON: {"schema": dict(by_type[ErrorBody])}}}
-    operation: dict[str, Json] = {
-        "summary": (inspect.getdoc(route.endpoint) or route.name).partition("\n")[0],
-        "responses": {str(description.status): good, "default": error},
+    responses: dict[str, Json] = {str(said.status): good}
+    if said.status == CREATED:
+        responses[str(NO_CONTENT)] = {"description": "it was there, and is changed"}
+    error: Json = {"description": "an error", "content": {JSON: {"schema": dict(by_type[said.error])}}}
+    shown: dict[str, Json] = {
+        "summary": (inspect.getdoc(operation.handler) or operation.path).partition("\n")[0],
+        "responses": {**responses, "default": error},
     }
     if parameters:
-        operation["parameters"] = parameters
-    if description.takes is not None:
-        body: Json = {JSON: {"schema": dict(by_type[description.takes])}}
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
-def _description(route: Route) -> Description:
-    found = getattr(route.endpoint, _ATTRIBUTE, None)
-    return found if isinstance(found, Description) else Description(None, None, 200, JSON, {})
+        shown["parameters"] = parameters
+    if said.takes is not None:
+        body: Json = {JSON: {"schema": dict(by_type[said.takes])}}
+        shown["requestBody"] = {"required": True, "content": body}
+    return shown

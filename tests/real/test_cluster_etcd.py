@@ -11,16 +11,18 @@ import pytest
 from fakes.etcd_machines import machines
 from fakes.stores import seen
 from skerry.fleet.cluster.build import leave, migrate, remove_server, rescue, restore, set_aside
+from skerry.fleet.cluster.care import Care
 from skerry.fleet.cluster.errors import ClusterError
 from skerry.fleet.cluster.etcd_admin import health, list_members
+from skerry.fleet.cluster.etcd_server import EtcdServer
 from skerry.fleet.cluster.membership import read_membership
 from skerry.fleet.cluster.snapshot import next_snapshot, snapshots
 from skerry.fleet.keys.change import Change, Kind
 from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.keys.nodes import NODES, settled
-from skerry.fleet.store.errors import UnavailableError
+from skerry.fleet.store.errors import StoreFullError, UnavailableError
 from skerry.fleet.store.etcd_foundation import read_foundation
-from skerry.fleet.store.interface import Delete, Put
+from skerry.fleet.store.interface import Delete, DeletePrefix, Put
 from skerry.fleet.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -276,3 +278,49 @@ def test_what_one_of_three_holds_can_be_rescued(tmp_path: Path) -> None:
             await store.transact((), [Put("goes on", b"")])
 
     on_machines(tmp_path, 3, story)
+
+
+def test_a_full_store_says_so_and_takes_changes_again_when_room_is_made(tmp_path: Path) -> None:
+    async def story(made: list[Machine]) -> None:
+        machine = made[0]
+        machine.server = EtcdServer(
+            machine.state,
+            machine.unit,
+            machine.clock,
+            ports=machine.server.ports,
+            quota_bytes=4 * 1024 * 1024,
+        )
+        membership = await moved(machine)
+        async with machine.store(membership) as store:
+            care = Care(store, machine.server, machine.state, machine.node)
+
+            async def fill() -> None:
+                for n in range(100):
+                    await store.transact((), [Put(f"big/{n}", bytes(200_000))])
+
+            with pytest.raises(StoreFullError, match="it has reached its quota"):
+                await fill()
+            look = await care.health()
+            assert any("the store is full" in alarm for alarm in look.alarms)
+            await store.transact((), [DeletePrefix("big/")])
+            await care.defragment()
+            await store.transact((), [Put("small", b"")])
+            assert (await care.health()).alarms == ()
+
+    on_machines(tmp_path, 1, story)
+
+
+def test_a_server_knows_those_that_came_later(tmp_path: Path) -> None:
+    async def story(made: list[Machine]) -> None:
+        first, second = made
+        membership = await moved(first)
+        await second.join(first)
+        async with first.store(membership) as store:
+            care = Care(store, first.server, first.state, first.node)
+            assert await care.follow_members() is not None
+            assert await care.follow_members() is None
+        known = read_membership(first.state)
+        assert known is not None
+        assert known.store == tuple(f"https://{m.address}:{m.ports[0]}" for m in made)
+
+    on_machines(tmp_path, 2, story)

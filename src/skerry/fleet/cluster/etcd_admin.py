@@ -15,7 +15,8 @@ import msgspec
 from skerry.fleet.cluster.errors import EtcdError
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.etcd_client import EtcdClient, RefusedError
-from skerry.fleet.store.etcd_messages import Header, HeaderOnly
+from skerry.fleet.store.etcd_messages import Header, HeaderOnly, RangeResponse
+from skerry.fleet.store.etcd_transaction import PRIVATE, text
 
 if TYPE_CHECKING:
     import ssl
@@ -139,9 +140,26 @@ async def defragment(client: EtcdClient) -> None:
     await client.ask("/v3/maintenance/defragment", {}, HeaderOnly)
 
 
+async def forget_history(client: EtcdClient) -> None:
+    """Drop all that stood before now, and return when it is gone from the file."""
+    now = (await client.ask("/v3/kv/range", {"key": text(PRIVATE)}, RangeResponse)).header.revision
+    client.attempt_s = client.patience_s = 120
+    with contextlib.suppress(RefusedError):  # somebody has done so already
+        await client.ask("/v3/kv/compaction", {"revision": now, "physical": True}, HeaderOnly)
+
+
+async def is_armed(client: EtcdClient) -> bool:
+    """Whether the alarm about the quota holds: then nothing is written."""
+    alarms = (await client.ask("/v3/maintenance/alarm", {}, _Alarms)).alarms
+    return any(alarm.alarm == "NOSPACE" for alarm in alarms)
+
+
 async def disarm(client: EtcdClient) -> None:
     """Take the alarm about the quota back; it comes again where there is no room."""
-    await client.ask("/v3/maintenance/alarm", {"action": "DEACTIVATE", "alarm": "NOSPACE"}, HeaderOnly)
+    for alarm in (await client.ask("/v3/maintenance/alarm", {}, _Alarms)).alarms:
+        if alarm.alarm == "NOSPACE":
+            question = {"action": "DEACTIVATE", "memberID": alarm.member, "alarm": alarm.alarm}
+            await client.ask("/v3/maintenance/alarm", question, HeaderOnly)
 
 
 async def health(

@@ -1,9 +1,8 @@
 """A transaction in etcd's words, such that it can be sent again without being done twice. Pure.
 
-    if no receipt
-      then  if NOT-compares … else if compares  then: operations + receipt "1"
-                                                else: operations + receipt "0"
-      else  get receipt
+    if no receipt, and compares
+      then  operations + receipt "1"
+      else  get receipt; if no receipt: otherwise-operations + receipt "0"
 
 A receipt is a key of its own for each transaction, written in the same revision by a branch that changes
 something. Who sends the transaction again and finds the receipt knows that it was done, when, and which
@@ -21,6 +20,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from skerry.fleet.store.etcd_messages import TxnResponse
 from skerry.fleet.store.interface import (
     Compare,
     Delete,
@@ -38,7 +38,7 @@ from skerry.fleet.store.transaction import MAX_LEASE, end_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from skerry.fleet.store.etcd_messages import KeyValue, OperationResponse, TxnResponse
+    from skerry.fleet.store.etcd_messages import KeyValue, OperationResponse
     from skerry.fleet.store.transaction import Transaction
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool"
@@ -137,14 +137,25 @@ def request(
         holds, must_not = _compares(compare, base)
         positive += holds
         negative += must_not
-    made: dict[str, Json] = {"compare": positive, "success": then, "failure": otherwise}
-    for compare_not in reversed(negative):
-        made = {"compare": [compare_not], "success": otherwise, "failure": [{"request_txn": made}]}
     if receipt is None:
-        return made
+        made: dict[str, Json] = {"compare": positive, "success": then, "failure": otherwise}
+        return _chained(made, negative, otherwise)
     unheard: Json = {"key": text(receipt), "target": "VERSION", "result": "EQUAL", "version": 0}
     read: Json = {"request_range": {"key": text(receipt)}}
-    return {"compare": [unheard], "success": [{"request_txn": made}], "failure": [read]}
+    if negative:
+        made = {"compare": positive, "success": then, "failure": otherwise}
+        inner: list[Json] = [{"request_txn": _chained(made, negative, otherwise)}]
+        return {"compare": [unheard], "success": inner, "failure": [read]}
+    # The usual case is flat: etcd holds only what is not nested against its quota.
+    other: list[Json] = [{"request_txn": {"compare": [unheard], "success": otherwise}}] if otherwise else []
+    return {"compare": [unheard, *positive], "success": then, "failure": [read, *other]}
+
+
+def _chained(made: dict[str, Json], negative: Sequence[Json], otherwise: list[Json]) -> dict[str, Json]:
+    """The transaction behind comparisons that must not hold."""
+    for compare_not in reversed(negative):
+        made = {"compare": [compare_not], "success": otherwise, "failure": [{"request_txn": made}]}
+    return made
 
 
 def answer(
@@ -152,18 +163,22 @@ def answer(
 ) -> Result | Done:
     """What the request did, or that it was done before."""
     inner = response
+    negatives = sum(len(_compares(compare, base)[1]) for compare in transaction.compares)
     if with_receipt:
         if not response.succeeded:
             ranged = response.responses[0].response_range
-            if ranged is None or not ranged.kvs:
+            if ranged is not None and ranged.kvs:
+                return Done(ranged.kvs[0].value == b"1", ranged.kvs[0].mod_revision)
+            if negatives:
                 raise AssertionError("etcd found a receipt and gave none")
-            return Done(ranged.kvs[0].value == b"1", ranged.kvs[0].mod_revision)
-        inner = _nested(response)
-    for compare in transaction.compares:
-        for _ in _compares(compare, base)[1]:
-            if inner.succeeded:  # what must not hold does
-                return _result(False, response, inner, transaction, base)
-            inner = _nested(inner)
+            other = response.responses[1].response_txn if len(response.responses) > 1 else None
+            return _result(False, response, other or TxnResponse(), transaction, base)
+        if negatives:
+            inner = _nested(response)
+    for _ in range(negatives):
+        if inner.succeeded:  # what must not hold does
+            return _result(False, response, inner, transaction, base)
+        inner = _nested(inner)
     return _result(inner.succeeded, response, inner, transaction, base)
 
 

@@ -110,6 +110,25 @@ def test_history_that_is_forgotten_is_listed_again() -> None:
     assert asyncio.run(go()) == ["b.service", "g.service"]
 
 
+def test_a_revision_that_changed_nothing_of_ours_is_reached_too() -> None:
+    async def go() -> tuple[int, list[str]]:
+        store = MemoryStore(clock=FakeClock())
+        mirror = Mirror(store, FakeClock())
+        mirror.patience_s = 0.001
+        task = asyncio.create_task(mirror.run())
+        await store.transact([], [written(("unit", "a.service", "", False))])
+        await mirror.fresh()
+        await store.transact([], [Put("elsewhere", b"x")])
+        await mirror.fresh()
+        hidden = mirror.revision
+        await store.transact([], [written(("unit", "b.service", "", False))])
+        names = list((await mirror.fresh()).names)
+        task.cancel()
+        return hidden, names
+
+    assert asyncio.run(go()) == (2, ["a.service", "b.service"])
+
+
 def test_a_move_leaves_one_placement() -> None:
     async def go() -> Contents:
         api = Api()

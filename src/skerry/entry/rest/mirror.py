@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PREFIX = "/skerry/v1/"
 NOTHING = "/skerry/v1/nothing"  # no key begins so: a list of it costs nothing and tells the revision
 RETRY_S = 1.0
+PATIENCE_S = 2.0  # so long the watch has to bring what was committed
 LONGEST_S = 20.0  # how long a request waits for the mirror; a store that answers is followed in milliseconds
 AT_ONCE = 500  # entries taken over before others have a turn
 NO_REQUIREMENTS = Requirements()
@@ -104,7 +105,9 @@ class Mirror:
         self.revision = 0
         self._store = store
         self._clock = clock
+        self.patience_s = PATIENCE_S
         self._ready = False
+        self._catching_up = asyncio.Lock()
         self._advanced: asyncio.Future[None] | None = None
         self._interests: dict[str, set[asyncio.Event]] = {}
 
@@ -128,20 +131,39 @@ class Mirror:
 
     async def reached(self, revision: int) -> Contents:
         """Return when the mirror knows this revision: a commit's own, to read what was written."""
-        if self._ready and self.revision >= revision:
+        if self._knows(revision):
             return self.now
         try:
             async with asyncio.timeout(LONGEST_S):
-                while not self._ready or self.revision < revision:
-                    if self._advanced is None:
-                        self._advanced = asyncio.get_running_loop().create_future()
-                    await asyncio.shield(self._advanced)
+                while not await self._follows_to(revision):
+                    await self._catch_up(revision)
         except TimeoutError:
             raise StoreError(
                 f"the store's changes do not arrive: it is at revision {revision}, we at {self.revision}",
                 hint="the journal of skerryd.service tells why",
             ) from None
         return self.now
+
+    def _knows(self, revision: int) -> bool:
+        return self._ready and self.revision >= revision
+
+    async def _follows_to(self, revision: int) -> bool:
+        """Whether the watch brings us there in good time; the first listing has all the time it needs."""
+        try:
+            async with asyncio.timeout(self.patience_s if self._ready else None):
+                while not self._knows(revision):
+                    if self._advanced is None:
+                        self._advanced = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._advanced)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _catch_up(self, revision: int) -> None:
+        """List anew: a revision at which nothing of ours changed is never heard of by watching."""
+        async with self._catching_up:
+            if not self._knows(revision):
+                self._replace(*await self._listed())
 
     @contextlib.contextmanager
     def interest(self, keys: Iterable[str]) -> Iterator[asyncio.Event]:
@@ -159,13 +181,22 @@ class Mirror:
                     del self._interests[key]
 
     async def _follow(self) -> None:
+        self._ready = False
         contents, revision = await self._listed()
+        self.revision = 0  # a store that was restored begins again where it stood then
+        self._replace(contents, revision)
+        async with contextlib.aclosing(self._store.watch(PREFIX, revision)) as batches:
+            async for batch in batches:
+                if batch.revision > self.revision:  # what is older was in a listing that came after it
+                    self._advance(batch.revision, self._apply(batch))
+
+    def _replace(self, contents: Contents, revision: int) -> None:
+        """Take a listing for what is now, unless more is known already."""
+        if self._ready and revision <= self.revision:
+            return
         changed = {*self.now.names, *contents.names, *self.now.node_ids(), *contents.node_ids()}
         self.now = contents
         self._advance(revision, changed)
-        async with contextlib.aclosing(self._store.watch(PREFIX, revision)) as batches:
-            async for batch in batches:
-                self._advance(batch.revision, self._apply(batch))
 
     async def _listed(self) -> tuple[Contents, int]:
         """A listing of everything; what changes meanwhile is heard again, and brings it to one revision."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from skerry.kit.http import ApiError, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -106,6 +107,19 @@ def test_an_answer_of_another_program_is_said_to_be_one(wire: Wire) -> None:
     wire.api.app = Starlette(routes=[Route("/v1/cluster", hello)])
     with pytest.raises(HttpError, match="does not understand"):
         Skerry(wire).cluster()
+
+
+def test_the_reference_has_every_method() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/client.md").read_text()
+    methods = {name for name in vars(Skerry) if not name.startswith("_")} - {"local"}
+    assert methods - set(re.findall(r"`(\w+)`", page)) == set()
+
+
+def test_the_example_of_the_reference_is_python() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/client.md").read_text()
+    assert [
+        compile(text, "client.md", "exec") for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ]
 
 
 def test_changes_are_watched_from_a_revision(tmp_path: Path) -> None:

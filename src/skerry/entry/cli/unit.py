@@ -63,6 +63,12 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return found or [Item(incomplete, type="file")]
 
 
+def _nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from skerry.entry.cli.node import complete_node
+
+    return complete_node(ctx, param, incomplete)
+
+
 _several = click.argument("units", metavar="UNIT...", nargs=-1, required=True, shell_complete=complete)
 _one = click.argument("name", metavar="UNIT", shell_complete=complete)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -71,7 +77,9 @@ _replace = click.option("--replace", is_flag=True, help="Replace stored units th
 _no_legend = click.option("--no-legend", is_flag=True, help="Print no line of column names.")
 _full = click.option("-l", "--full", is_flag=True, help="Shorten nothing.")
 _fields = click.option("--fields", metavar="A,B,...", help="The columns to print.")
-_node = click.option("--node", "node", metavar="NODE", default="", help="Only what is on this machine.")
+_node = click.option(
+    "--node", metavar="NODE", default="", shell_complete=_nodes, help="Only what is on this machine."
+)
 _watch = click.option("--watch", is_flag=True, help="Go on with a line for every change.")
 
 

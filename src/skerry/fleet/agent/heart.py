@@ -53,19 +53,21 @@ class Heart:
         self._seen: Facts | None = None
 
     async def run(self) -> None:
-        said = ""
+        said: str | None = None
+        failures = 0
         while True:
             try:
                 ttl_s = await self.beat()
             except SkerryError as error:
-                if error.message != said:
+                failures += 1
+                if failures > 1 and error.message != said:  # once is nothing: a server restarts, say
                     log.warning("no server answers: %s", error.message)
-                said = error.message
+                    said = error.message
                 await self._clock.sleep(RETRY_S * (1 - 0.3 * self._chance.random()))
                 continue
-            if said:
+            if said is not None:
                 log.info("a server answers again")
-            said = ""
+            said, failures = None, 0
             if ttl_s == 0:
                 await self._clock.sleep(SOON_S)
                 continue  # it wants to know more first

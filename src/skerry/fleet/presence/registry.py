@@ -64,6 +64,7 @@ class Registry:
         self._forward = forward
         self._table = LivenessTable(ttl_s)
         self._begun = False
+        self._ready = asyncio.Event()
         self._sooner = asyncio.Event()
         self._passing: dict[str, tuple[Heartbeat | None, list[asyncio.Future[Contact]]]] = {}
         self._out: list[tuple[Transition, asyncio.Future[int]]] = []
@@ -82,6 +83,8 @@ class Registry:
     async def heard(self, node: str, beat: Heartbeat) -> Contact:
         """A node lives. Raises DuplicateNodeError, RefusedError; NotYetError, NotLeadingError, StoreError,
         HttpError where it may be tried again."""
+        if self._forward is None:
+            await self._ready.wait()  # nobody else could be asked
         if self._leading.is_leader:
             return await self._take(node, beat)
         return await self._pass(node, beat)
@@ -189,6 +192,7 @@ class Registry:
                 log.warning("what is known of %s cannot be read: %s", name, error.message)
         self._table.begin(records, self._clock.monotonic())
         self._begun = True
+        self._ready.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mind_removals(listing.revision), name="removed machines")
             if self._forward is not None:

@@ -13,13 +13,17 @@ from fakes.asgi import Api, Reply
 from fakes.clock import FakeClock
 from fakes.daemon import MACHINE, journal
 from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.cluster import Surroundings, etcd_view, file_view
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.nodes import revoking
+from skerry.entry.rest.views import StoreView
 from skerry.fleet.access.members import Members
 from skerry.fleet.access.records import revoked_key
+from skerry.fleet.cluster.etcd_admin import MemberHealth, StoreHealth
 from skerry.fleet.presence.leader import LEADER_KEY, LeaderRecord
 from skerry.fleet.state.node import Liveness, NodeRecord, Role, node_key
 from skerry.fleet.state.unit import DesiredState
+from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.interface import Delete, Put
 
 if TYPE_CHECKING:
@@ -251,6 +255,43 @@ def test_the_cluster_is_shown_with_what_is_wrong() -> None:
     servers = [(at(s, "hostname"), at(s, "leads")) for s in at(view, "servers")]  # type: ignore[union-attr]
     assert ("two", True) in servers
     assert (at(view, "healthy"), at(view, "problems")) == (False, ["not heard of: two"])
+
+
+def test_the_stores_own_troubles_are_problems_of_the_cluster(tmp_path: Path) -> None:
+    sick = MemberHealth("s2", "10.0.0.2", healthy=False, problem="it does not answer")
+    health = StoreHealth(
+        (MemberHealth("s1", "10.0.0.1", healthy=True, leader=True), sick), False, 5, 9, ("full",)
+    )
+
+    async def etcd() -> StoreView:
+        return etcd_view(health)
+
+    async def away() -> StoreView:
+        raise StoreError("it is away")
+
+    async def asked(around: Surroundings) -> Json:
+        api = Api()
+        cluster = Cluster(api.desired, journal, around=around)
+        api.app = create_app(Host(MACHINE, root=tmp_path), cluster)
+        return (await api.ask("GET", "/v1/cluster")).json
+
+    view = asyncio.run(asked(Surroundings(store=etcd, skews=lambda: {MACHINE: -600.0})))
+    assert at(view, "problems") == [
+        "no server leads: units are not placed, and nobody is declared lost",
+        "etcd has no quorum",
+        "full",
+        "the store's member s2: it does not answer",
+        f"the clock of {at(view, 'servers', 0, 'hostname')} is 600 s behind the leader's",
+    ]
+    assert "how the store is cannot be told: it is away" in at(
+        asyncio.run(asked(Surroundings(store=away))), "problems"
+    )  # type: ignore[operator]
+
+
+def test_a_single_machines_store_has_the_size_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"x" * 7)
+    (tmp_path / "store.db-wal").write_bytes(b"x" * 5)
+    assert file_view(tmp_path / "store.db") == StoreView("sqlite", 12)
 
 
 def test_the_cluster_is_shown_without_a_quorum_too() -> None:

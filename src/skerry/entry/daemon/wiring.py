@@ -17,11 +17,13 @@ import logging
 import signal
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.settings import Settings, read_settings
 from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.cluster import Surroundings, file_view
 from skerry.entry.rest.desired import Check, Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skerry.entry.rest.units import Explain, Journal
+    from skerry.entry.rest.views import StoreView
     from skerry.fleet.agent.source import Source
     from skerry.fleet.schedule.explain import Explanation
     from skerry.fleet.state.node import Facts
@@ -118,7 +121,8 @@ async def run(
             leading = Alone(store, node.id, doors.clock)
             driver = Driver(store, leading, doors.clock)
             limit, why = settings.token_limit, _explaining(driver, store)
-            cluster = Cluster(desired, doors.journal, more, explain=why, limit=limit)
+            around = Surroundings(store=partial(_store_file, paths.store))
+            cluster = Cluster(desired, doors.journal, more, around=around, explain=why, limit=limit)
         server = make_server(create_app(host, cluster))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_watchdog(doors.clock))]
@@ -147,6 +151,11 @@ async def run(
                 task.cancel()
             await serving
     log.info("stopped; units keep running")
+
+
+async def _store_file(path: Path) -> StoreView:
+    """How the store of a machine alone is."""
+    return file_view(path)
 
 
 def _explaining(driver: Driver, store: Store) -> Explain:

@@ -6,6 +6,7 @@ health. It answers where the store has no quorum, too: from what was heard last,
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,20 +15,23 @@ from starlette.routing import Route
 
 from skerry.entry.rest.codec import respond
 from skerry.entry.rest.openapi import described
-from skerry.entry.rest.views import ClusterView, ServerView, StoreView
+from skerry.entry.rest.views import ClusterView, ServerView, StoreMember, StoreView
 from skerry.fleet.presence.leader import LEADER_KEY, LeaderRecord
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import Liveness, Role
 from skerry.fleet.store.errors import StoreError
+from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from skerry.entry.rest.desired import Desired
     from skerry.entry.rest.shown import Shown
+    from skerry.fleet.cluster.etcd_admin import StoreHealth
     from skerry.fleet.cluster.membership import Membership
 
 MOST_SKEW_S = 2.0
@@ -48,6 +52,34 @@ class Surroundings:
     membership: Membership | None = None
     store: Callable[[], Awaitable[StoreView | None]] = _unknown_store
     skews: Callable[[], Mapping[str, float]] = _no_skews
+
+
+def etcd_view(health: StoreHealth) -> StoreView:
+    """The servers' etcd as the page shows it."""
+    members = tuple(
+        StoreMember(
+            name=m.name,
+            address=m.address,
+            healthy=m.healthy,
+            leader=m.leader,
+            learner=m.learner,
+            size_bytes=m.size_bytes,
+            version=m.version,
+            problem=m.problem,
+        )
+        for m in health.members
+    )
+    alarms = health.alarms if health.quorum else ("etcd has no quorum", *health.alarms)
+    return StoreView("etcd", health.size_bytes, health.quota_bytes, members, alarms)
+
+
+def file_view(path: Path) -> StoreView:
+    """The store of a single machine, which is one file and its journal."""
+    size = 0
+    for part in (path, path.with_name(path.name + "-wal")):
+        with contextlib.suppress(OSError):
+            size += part.stat().st_size
+    return StoreView("sqlite", size)
 
 
 class ClusterStatus:
@@ -71,7 +103,11 @@ class ClusterStatus:
         except StoreError as error:
             quorum, shown = False, self._desired.shown()
             problems.append(f"the store does not answer, the rest is as last heard: {error.message}")
-        store = await self._around.store()
+        store = None
+        try:
+            store = await self._around.store()
+        except SkerryError as error:
+            problems.append(f"how the store is cannot be told: {error.message}")
         problems += _problems(shown, store, leader if quorum else None, self._around.skews())
         member = self._around.membership
         view = ClusterView(

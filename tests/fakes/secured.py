@@ -20,20 +20,15 @@ from fakes.asgi import Reply, explain
 from fakes.clock import FakeClock
 from fakes.daemon import check, journal
 from fakes.tls import SERVER, credential, member
+from skerry.entry.daemon.access import access_of_server
 from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.rest.app import Cluster, create_app
-from skerry.entry.rest.auth import Guard
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
-from skerry.entry.rest.join import Joining, Parts
 from skerry.entry.rest.keys import routes as key_routes
 from skerry.entry.rest.machine import Node
-from skerry.entry.rest.nodes import revoking
 from skerry.entry.rest.streaming import Stream
-from skerry.entry.rest.tokens import TokenRoutes
-from skerry.fleet.access.audit import Audit
-from skerry.fleet.access.known import Known
 from skerry.fleet.access.members import Members
 from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.cluster.membership import Membership
@@ -100,34 +95,24 @@ class Secured:
         self.pki.write_authority(self.authority)
         self.pki.write_store_authority(Authority.create("store", self.clock.now()))
         self.membership = Membership("c1", "home", SERVER.node, Role.SERVER, "127.0.0.1", ())
-        self.known = Known(self.store, self.clock)
-        self.audit = Audit(self.store, self.clock)
         self.members = Members(self.store, self.clock)
         self.tokens = Tokens(self.store, self.clock, self.authority.pin)
         self.agents = AgentRoutes()
         self.enlisted: list[tuple[str, str]] = []
         self.desired = Desired(self.store, Node(SERVER.node), check, self.clock)
-        parts = Parts(
-            lambda: self.membership,
-            self.members,
-            self.pki,
-            self.audit,
+        access = access_of_server(
+            self.store,
             self.clock,
+            self.pki,
+            lambda: self.membership,
             self._enlist,
-            self.lifetime_s,
+            lifetime_s=self.lifetime_s,
         )
-        self.joining = Joining(parts)
-        tokens = TokenRoutes(
-            self.tokens,
-            self.known,
-            self.audit,
-            servers=lambda: self.membership.servers,
-            cluster=lambda: self.membership.name,
-        )
+        assert access.joining is not None
+        self.access, self.known, self.audit, self.joining = access, access.known, access.audit, access.joining
         more = [
             *key_routes(Keyspace(self.store, self.clock)),
-            *self.joining.routes(),
-            *tokens.routes(),
+            *access.routes,
             *self.agents.routes(),
         ]
         self.app = create_app(
@@ -136,11 +121,11 @@ class Secured:
                 self.desired,
                 journal,
                 more,
-                removal=revoking(self.members, self.known),
+                removal=access.removal,
                 explain=explain,
             ),
         )
-        self.guard = Guard(self.app, self.clock, self.known, self.audit)
+        self.guard = access.guard(self.app)
         self.port = 0
         self.socket = self.directory / "api.sock"
 
@@ -161,7 +146,7 @@ class Secured:
         secure, local = make_server(self.guard, self.context), make_server(self.guard)
         tasks = [
             asyncio.create_task(work)
-            for work in (self.known.run(), self.audit.run(), self.guard.run(), self.desired.mirror.run())
+            for work in (*self.access.loops(self.guard).values(), self.desired.mirror.run())
         ]
         serving = [
             asyncio.create_task(serve(secure, [listener])),

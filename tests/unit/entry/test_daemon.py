@@ -163,3 +163,17 @@ def test_a_name_of_the_hosts_own_is_refused_and_not_kept(daemon: Daemon) -> None
         assert stored(daemon) == []
     assert "ssh.service" in str(caught.value)
     assert theirs.read_text() == TEXT
+
+
+def test_changes_of_a_machine_alone_are_in_its_audit_log(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        offer = {"name": "a.service", "text": "[Service]\nExecStart=/bin/true\n"}
+        order = {"verb": "submit", "names": ["a.service"], "offers": [offer]}
+        daemon.client.call("POST", "/v1/units", order)
+        page = daemon.client.call("GET", "/v1/audit")
+        assert [(r["who"], r["what"], r["detail"], r["outcome"]) for r in page["records"]] == [
+            ("root", "POST /v1/units", "submit a.service", 200)
+        ]
+        assert daemon.client.call("GET", "/v1/whoami")["role"] == "admin"
+        refused = daemon.client.request("POST", "/v1/tokens", body=b'{"name": "ann", "role": "viewer"}')
+        assert (refused.status, "in no cluster" in refused.text) == (400, True)

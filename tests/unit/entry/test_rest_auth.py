@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     import pytest
 
 STREAM = f"/v1/agents/{AGENT.node}/stream"
-UNIT = {"verb": "submit", "offers": [{"name": "a.service", "text": "[Service]\nExecStart=/bin/true\n"}]}
+UNIT = {
+    "verb": "submit",
+    "names": ["a.service"],
+    "offers": [{"name": "a.service", "text": "[Service]\nExecStart=/bin/true\n"}],
+}
 
 
 async def token_of(w: Secured, role: PersonRole, name: str, *keys: KeyRight) -> str:

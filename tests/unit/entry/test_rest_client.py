@@ -133,4 +133,4 @@ def test_changes_are_watched_from_a_revision(tmp_path: Path) -> None:
         with closing(skerry.watch(revision - 1)) as events:
             seen = [next(events), next(events)]
         assert [type(event.change) for event in seen] == [UnitEvent, NodeEvent]
-        assert [event.revision for event in seen] == [revision, revision + 1]
+        assert seen[0].revision == revision < seen[1].revision  # the audit log lies in between

@@ -20,9 +20,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from skerry.entry.daemon.access import access_alone
 from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.settings import Settings, read_settings
 from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.auth import Guard
 from skerry.entry.rest.cluster import Surroundings, file_view
 from skerry.entry.rest.desired import Check, Desired
 from skerry.entry.rest.host import Host
@@ -112,20 +114,25 @@ async def run(
     async with contextlib.AsyncExitStack() as stack:
         store, reason = await _open_store(paths.store, doors.clock)
         host = Host(node.id, lambda: reason, paths.root)
-        cluster, desired = None, None
+        cluster, desired, access = None, None, None
         if store is not None:
             stack.push_async_callback(store.close)
             check = _minding_the_host(doors.check, PlacedUnits(paths.root))
             desired = Desired(store, node, check, doors.clock)
-            more = key_routes(Keyspace(store, doors.clock))
+            access = access_alone(store, doors.clock)
+            more = [*key_routes(Keyspace(store, doors.clock)), *access.routes]
             leading = Alone(store, node.id, doors.clock)
             driver = Driver(store, leading, doors.clock)
             limit, why = settings.token_limit, _explaining(driver, store)
             around = Surroundings(store=partial(_store_file, paths.store))
             cluster = Cluster(desired, doors.journal, more, around=around, explain=why, limit=limit)
-        server = make_server(create_app(host, cluster))
+        app = create_app(host, cluster)
+        guard = Guard(app, doors.clock, None, None) if access is None else access.guard(app)
+        server = make_server(guard)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_watchdog(doors.clock))]
+            if access is not None:
+                tasks += [group.create_task(w, name=name) for name, w in access.loops(guard).items()]
             if desired is not None:
                 tasks.append(group.create_task(desired.mirror.run(), name="mirror of the store"))
             if store is not None:

@@ -129,6 +129,7 @@ class Nodes:
             raise RequestError(400, "bad-request", message)
         node = await self._node(request)
         labels = {key: text or "" for key, text in change.metadata.items()}
+        note(request, " ".join(f"{key}={text}" if text else f"{key}-" for key, text in labels.items()))
         return respond(await self._changed(node, labels, cordoned=change.cordoned))
 
     @described(gives=NodeView)

@@ -19,6 +19,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from skerry.entry.rest.auth import note
 from skerry.entry.rest.codec import NDJSON, RequestError, classify, decode, problem_views, respond
 from skerry.entry.rest.mirror import known
 from skerry.entry.rest.nodes import find_node
@@ -115,7 +116,9 @@ class Units:
         order = await decode(request, Order)
         for offer in order.offers:
             parse_name(offer.name)
+        note(request, f"{order.verb} {' '.join(order.names)}")
         committed = await self._desired.carry_out(order)
+        note(request, f"{order.verb} {' '.join(committed.plan.reach)}")
         accepted = self._accepted(committed)
         if not order.wait:
             return respond(accepted)

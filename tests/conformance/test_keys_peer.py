@@ -1,4 +1,4 @@
-"""The same requests to our key API and to a real etcd with --enable-v2: the same answers.
+"""The same requests to our key API, over each kind of store, and to a real etcd with --enable-v2: same answers.
 
 Both begin at different indexes, so indexes are compared as distances from where each story began; moments
 by whether they are there. What differs on purpose stands in DIFFERENT with its reason.
@@ -33,12 +33,12 @@ class Peers:
     etcd: Client
 
 
-@pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+@pytest.fixture(scope="module", params=["memory", "etcd"])
+def peers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     directory = tmp_path_factory.mktemp("peers")
     with (
         listening(directory / "api.sock") as listener,
-        served_keys(listener),
+        served_keys(listener, over_etcd=request.param == "etcd"),
         real_etcd(directory) as url,
     ):
         yield Peers(Client(str(directory / "api.sock")), Client(url))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from fakes.asgi import Api
+from fakes.stores import fresh_etcd_store
 from skerry.entry.daemon.server import Server, make_server, serve
 from skerry.entry.rest.keys import routes
 from skerry.fleet.keys.keyspace import Keyspace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from skerry.fleet.store.interface import Store
     from skerry.kit.clock import Clock
 
 
@@ -53,12 +55,21 @@ def served_api(path: Path, prepare: Callable[[Api], Awaitable[None]]) -> Iterato
 
 @contextlib.contextmanager
 def served_keys(
-    listener: socket.socket, *, clock: Clock | None = None, wait_limit_s: float = 60, keep: int = 1000
+    listener: socket.socket,
+    *,
+    clock: Clock | None = None,
+    wait_limit_s: float = 60,
+    keep: int = 1000,
+    over_etcd: bool = False,
 ) -> Iterator[None]:
-    """Serve a fresh key space in memory on `listener`."""
+    """Serve a fresh key space on `listener`, over a store in memory or over a real etcd v3."""
 
     async def begin() -> tuple[Server, Callable[[], Awaitable[None]]]:
-        store = MemoryStore(clock=clock or SystemClock(), keep=keep)
+        store: Store
+        if over_etcd:
+            store = await fresh_etcd_store(keep=keep)
+        else:
+            store = MemoryStore(clock=clock or SystemClock(), keep=keep)
         keys = Keyspace(store, clock or SystemClock())
         return make_server(Starlette(routes=routes(keys, wait_limit_s=wait_limit_s))), store.close
 

@@ -1,8 +1,9 @@
 """What a durable write of one key costs, beside a real etcd, for one client and for 64 at once.
 
 Two comparisons, all on the same disk and with every write flushed before it is acknowledged:
-`store` is how programs of ours write: to the SQLite store in their own process, to etcd through its JSON
-gateway; `keys` is etcd's v2 key API over HTTP on both sides, with the same client.
+`store` is how programs of ours write: to the SQLite store in their own process, to etcd through our driver;
+and, to tell what that costs, to etcd's JSON gateway by hand. `keys` is etcd's v2 key API over HTTP on both
+sides, with the same client.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SOURCES = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(SOURCES / "src"), str(SOURCES / "tests")]
 
 from fakes.etcd import real_etcd  # noqa: E402
+from skerry.fleet.store.etcd import EtcdStore  # noqa: E402
+from skerry.fleet.store.etcd_client import EtcdClient  # noqa: E402
+from skerry.fleet.store.etcd_foundation import found  # noqa: E402
 from skerry.fleet.store.interface import Put  # noqa: E402
 from skerry.fleet.store.sqlite import SqliteStore  # noqa: E402
 from skerry.kit.clock import SystemClock  # noqa: E402
@@ -98,6 +102,30 @@ def v2_put(n: int) -> tuple[str, str, bytes, str]:
     )
 
 
+def through_driver(url: str, clients: int) -> float:
+    """Our driver: the same gateway, and a receipt with each change."""
+
+    async def measure() -> float:
+        clock = SystemClock()
+        client = EtcdClient([url], clock=clock)
+        await found(client)
+        client.close()
+        store = await EtcdStore.open([url], name="bench", clock=clock)
+
+        async def put(n: int) -> None:
+            await store.transact((), [Put(f"/bench/{n % KEYS}", VALUE.encode())])
+
+        async def writer(_: int) -> Callable[[int], Awaitable[None]]:
+            return put
+
+        try:
+            return await spread(clients, writer)
+        finally:
+            await store.close()
+
+    return asyncio.run(measure())
+
+
 def in_process(path: Path, clients: int) -> float:
     async def measure() -> float:
         store = await SqliteStore.open(path, clock=SystemClock())
@@ -147,6 +175,7 @@ def main() -> None:
                     f"µs per durable write, {clients} at once",
                     {
                         "SQLite store, in process": lambda c=clients: in_process(directory / "store.db", c),
+                        "etcd store, our driver": lambda c=clients: through_driver(etcd, c),
                         "etcd, JSON gateway": lambda c=clients: over_http(etcd, gateway_put, c),
                     },
                     rounds=ROUNDS,

@@ -1,4 +1,4 @@
-"""The same requests to our key API, over each kind of store, and to a real etcd with --enable-v2: same answers.
+"""The same requests to our key API, over either store, and to a real etcd with --enable-v2: the same answers.
 
 Both begin at different indexes, so indexes are compared as distances from where each story began; moments
 by whether they are there. What differs on purpose stands in DIFFERENT with its reason.

@@ -109,6 +109,8 @@ class Globs:
         """The globs that mean this name, sorted."""
         found = []
         for length in self._lengths:
+            if length > len(name):
+                continue
             for glob in self._by_start.get(name[:length], ()):
                 pattern = compile_glob(glob)
                 if pattern is not None and pattern.match(name):

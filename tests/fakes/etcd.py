@@ -24,6 +24,7 @@ def real_etcd(directory: Path, *, v2: bool = True) -> Iterator[str]:
         "etcd",
         f"--data-dir={directory / 'etcd'}",
         f"--enable-v2={str(v2).lower()}",
+        "--max-txn-ops=16384",
         f"--listen-client-urls={clients}",
         f"--advertise-client-urls={clients}",
         f"--listen-peer-urls={peers}",

@@ -13,9 +13,10 @@ from skerry.kit.errors import SkerryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from skerry.host.update.engine import Engine, Wish
+    from skerry.host.update.engine import Engine
     from skerry.host.update.preview import Preview
     from skerry.host.update.reboot import RebootPlan
+    from skerry.host.update.wish import Wish
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 _CHANNEL = click.option("--channel", metavar="NAME", help="Another channel than the settings say, this once.")
@@ -206,7 +207,7 @@ def _wish(
     force: bool = False,
     allow_downgrade: bool = False,
 ) -> Wish:
-    from skerry.host.update.engine import Wish
+    from skerry.host.update.wish import Wish
 
     return Wish(version, channel, force, allow_downgrade)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.host.update.errors import JournalError, NewerJournalError
+from skerry.host.update.errors import DiskError, JournalError, NewerJournalError
 from skerry.kit.files import sync_directory, write_atomic
 
 if TYPE_CHECKING:
@@ -110,9 +110,19 @@ class Journal:
         return decode(document, str(path))
 
     def write(self, state: State) -> None:
-        """Put the state on the disk; it is there when this returns."""
+        """Put the state on the disk; it is there when this returns. Raises OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self.directory / STATE, encode(state), mode=0o600)
+
+    def record(self, state: State) -> None:
+        """The same, for those to whom a disk that does not take it is an end. Raises DiskError."""
+        try:
+            self.write(state)
+        except OSError as error:
+            raise DiskError(
+                f"the journal of updates cannot be written: {error.strerror or error}",
+                hint="look at `df /var` and `journalctl -k`",
+            ) from error
 
     def note(self, event: Event) -> None:
         """Add a line to the history. It informs people, so a full disk keeps nothing from going on."""

@@ -4,7 +4,7 @@
       situation             how this host is: disk (linux, gpt, entries), journal, keep, settings
       arrive                what follows from how it came up
       wish                  what is asked for, and what the channel offers (source; supply is the real one)
-      prepare               plan (steps in order, pure), costs, obstacles, packages, the merge of /etc: preview
+      prepare               the preview: plan (pure), costs, obstacles, packages, the merge of /etc
       stage                 the plan carried out; steps does one of them
       reboot, window, gate  whether now or later
       back                  the way to the other slot

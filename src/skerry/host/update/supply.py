@@ -63,7 +63,8 @@ class Repository:
 
         for name in parts:
             part = manifest.part(name)
-            write.fetch(part, self._plan(part, have), self._bases(part, have), self._fetcher, report)
+            bases = self._bases(part, have)
+            self._plans[part.sha256] = write.fetch(part, self._plan(part, have), bases, self._fetcher, report)
 
     def write(
         self,
@@ -106,10 +107,10 @@ class Repository:
             yield io.BytesIO(reader.read())
 
     def _plan(self, part: Part, have: Sequence[Have]) -> PartPlan:
-        from skerry.image.content import write
+        from skerry.image.content.plan import choose
 
         if part.sha256 not in self._plans:
-            self._plans[part.sha256] = write.look(part, self._bases(part, have), self._fetcher)
+            self._plans[part.sha256] = choose(part, self._bases(part, have))
         return self._plans[part.sha256]
 
     def _bases(self, part: Part, have: Sequence[Have]) -> tuple[Base, ...]:

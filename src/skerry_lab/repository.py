@@ -111,7 +111,7 @@ def make_releases(*, bad: tuple[str, ...] = (), report: Reporter = silent) -> La
             (directory.parents[1] / name).mkdir(exist_ok=True)
             if not (directory / name).is_symlink():
                 (directory / name).symlink_to(directory.parents[1] / name)
-        desk = _Desk(directory, report)
+        desk = Desk(directory, report)
         shipped = recipe.load(DEFAULT_RECIPE).version
         before = desk.image(BEFORE, '[packages]\npockets = ["release"]\n')
         after = desk.image(shipped, "")
@@ -136,7 +136,7 @@ def serve(state: LabState, releases: LabReleases) -> int:
     raise LabError(f"the release server did not start: {log.read_text()[-500:]}")
 
 
-class _Desk:
+class Desk:
     """Builds and publishes in one directory."""
 
     def __init__(self, directory: Path, report: Reporter) -> None:
@@ -149,6 +149,8 @@ class _Desk:
         age = self._clock.now() - self._begun.stat().st_mtime if self._begun.exists() else KEPT_S
         if age >= KEPT_S:
             self._begin()
+        elif not self._repository.exists:
+            self._again()
 
     def image(self, version: str, says: str, files: Mapping[str, tuple[str, int]] | None = None) -> Image:
         """The shipped image with the lab's root of trust, and what else a recipe says."""
@@ -199,7 +201,7 @@ class _Desk:
         return self._repository.manifest(state, channel, told.version).parts
 
     def _again(self) -> None:
-        """The repository as it was begun; blobs stay."""
+        """The repository as it was begun, whose root images have; blobs stay."""
         for name in ("metadata", "targets"):
             shutil.rmtree(self._repository.directory / name, ignore_errors=True)
             shutil.copytree(self._begun / name, self._repository.directory / name)

@@ -24,6 +24,9 @@ _FORCE = click.option("--force", is_flag=True, help="Try a version again that fa
 _REBOOT = click.option("--reboot", is_flag=True, help="Reboot into it at once.")
 _PLAN = click.option("--plan", "--dry-run", "plan", is_flag=True, help="Only show what would be done.")
 
+# Writing down what became of a boot takes some seconds, right when a person comes to look.
+PATIENCE_S = 60.0
+
 
 @contextlib.contextmanager
 def engine(*, as_json: bool = False, locked: bool = True) -> Iterator[Engine]:
@@ -41,7 +44,7 @@ def engine(*, as_json: bool = False, locked: bool = True) -> Iterator[Engine]:
 
     with contextlib.ExitStack() as stack:
         if locked:
-            stack.enter_context(lock.held())
+            stack.enter_context(lock.held(patience_s=PATIENCE_S))
         report = stack.enter_context(progress(as_json=False))
         yield of_this_machine(report=report, say=(lambda _: None) if as_json else say)
 

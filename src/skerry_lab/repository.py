@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING
 
 from skerry.image.compose import recipe
 from skerry.image.compose.build import DEFAULT_RECIPE, Image, Store, build
-from skerry.image.compose.released import release_of
-from skerry.image.release import changes, manifest, roles
+from skerry.image.compose.released import FILES, release_of
+from skerry.image.release import changes, roles
 from skerry.image.release.keys import Keyring
 from skerry.image.release.publisher import carry_out
+from skerry.image.release.references import digest
 from skerry.image.release.repository import Repository
 from skerry.kit.clock import SystemClock
 from skerry.kit.files import write_atomic
@@ -174,31 +175,37 @@ class Desk:
 
     def publish(self, wanted: Sequence[tuple[str, Image]]) -> None:
         """Have channels offer these images; where one was offered with other content, all begin anew."""
-        store = Store(self._directory)
-        state = self._repository.read()
-        made = [
-            (channel, release_of(
-                image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
-                extensions=(), level=LEVEL, store=store, report=self._report,
-            ))
-            for channel, image in wanted
-        ]  # fmt: skip
-        if not all(self._known(channel, one.manifest) in (None, one.manifest.parts) for channel, one in made):
+        if not all(
+            self._known(channel, image.version) in (None, self._parts(image)) for channel, image in wanted
+        ):
             self._again()
-        for channel, one in made:
-            one.store(self._repository)
-            if self._known(channel, one.manifest) is None:
-                state, now = self._repository.read(), self._clock.now()
-                disks = self._repository.disks(state, channel)
-                change = changes.publish(state, channel, one.manifest, None, now, disks)
-                carry_out(self._repository, change, self._keys, now)
+        for channel, image in wanted:
+            if self._known(channel, image.version) is None:
+                self._publish(channel, image)
         carry_out(self._repository, changes.Change("fresh"), self._keys, self._clock.now())
 
-    def _known(self, channel: str, told: manifest.Manifest) -> tuple[manifest.Part, ...] | None:
+    def _publish(self, channel: str, image: Image) -> None:
+        # One after the other: a release tells what it costs from those that were there before it.
+        state, now = self._repository.read(), self._clock.now()
+        made = release_of(
+            image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
+            extensions=(), level=LEVEL, store=Store(self._directory), report=self._report,
+        )  # fmt: skip
+        made.store(self._repository)
+        change = changes.publish(state, channel, made.manifest, None, now, made.disks)
+        carry_out(self._repository, change, self._keys, now)
+
+    def _parts(self, image: Image) -> dict[str, str]:
+        """What the image's parts are, by their hashes."""
+        store = Store(self._directory)
+        return {name: digest(store.path(image.label, file)) for name, file in FILES.items()}
+
+    def _known(self, channel: str, version: str) -> dict[str, str] | None:
+        """The same of what a channel offers under this version."""
         state = self._repository.read()
-        if told.version not in {entry.version for entry in state.document(channel).releases}:
+        if version not in {entry.version for entry in state.document(channel).releases}:
             return None
-        return self._repository.manifest(state, channel, told.version).parts
+        return {part.name: part.sha256 for part in self._repository.manifest(state, channel, version).parts}
 
     def _again(self) -> None:
         """The repository as it was begun, whose root images have; blobs stay."""

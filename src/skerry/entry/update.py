@@ -63,7 +63,7 @@ def engine(
     root: Path = Path("/"), *, report: Reporter | None = None, say: Callable[[str], None] = lambda _: None
 ) -> Engine:
     """The engine of this machine. Raises SkerryError where it cannot be updated, and says why."""
-    from skerry.host.health.evidence import last_words
+    from skerry.host.health.evidence import cause
     from skerry.host.health.look import Recorder
     from skerry.host.health.machine import Machine as HealthMachine
     from skerry.host.update.engine import Engine
@@ -89,7 +89,7 @@ def engine(
         SystemdPower(),
         lambda: _free(root / "var"),
         etc=_etc(settings),
-        evidence=lambda state: last_words(root, state.since),
+        evidence=lambda state: cause(root, state.since),
         report=report or silent,
         say=say,
     )

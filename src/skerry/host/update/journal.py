@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+AHEAD_S = 86400.0  # set back by less, a clock was right enough
 STATE, HISTORY = "state.json", "history.jsonl"
 MOST_HISTORY_BYTES = 256 * 1024
 
@@ -78,8 +79,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     format: int = msgspec.field(default=FORMAT)
 
     def on_probation(self, now: float) -> bool:
-        """Whether health may still decide to go back."""
-        return self.step is Step.BLESSED and self.probation_until is not None and now < self.probation_until
+        """Whether health may still decide to go back. A clock that was far ahead must not make it last."""
+        until = self.probation_until
+        return self.step is Step.BLESSED and until is not None and self.since - AHEAD_S <= now < until
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

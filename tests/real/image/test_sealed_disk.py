@@ -117,6 +117,12 @@ def test_the_data_partition_is_an_empty_sound_file_system(sandbox: Sandbox, disk
     assert "skerry_data: 12/" in said  # what mkfs makes itself: lost+found, the orphan file
 
 
+def test_its_superblock_has_a_copy_where_the_initrd_looks(sandbox: Sandbox, disk: list[Bind]) -> None:
+    data = f"/in/disk.raw?offset={layout(RECIPE)[-1].start_mib * MIB}"
+    said = sandbox.run(["e2fsck", "-f", "-n", "-b", "32768", "-B", "4096", data], binds=disk).text
+    assert "skerry_data: 12/" in said
+
+
 def test_the_command_line_seals_the_root(sandbox: Sandbox, image: Image, results: dict[str, Path]) -> None:
     binds = [Bind(results["uki"] / "skerry.efi", "/in/skerry.efi")]
     said = json.loads(sandbox.run(["ukify", "inspect", "/in/skerry.efi", "--json=short"], binds=binds).text)

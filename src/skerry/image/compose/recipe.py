@@ -37,6 +37,8 @@ UNIT = re.compile(
     r"[\w:.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice|scope)", re.ASCII
 )
 WORD = re.compile(r"[!-~]+")
+# From the second group of 32768 blocks on, ext4 keeps a copy of its superblock: os/initrd/init needs it.
+DATA_LEAST_MIB = 144
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _read(read: Reader, document: Layers) -> Recipe:
         esp_mib=read.size("disk.esp_mib", 64, 4096),
         slot_mib=read.size("disk.slot_mib", 128, 16384),
         verity_mib=read.size("disk.verity_mib", 4, 1024),
-        data_mib=read.size("disk.data_mib", 32, 16384),
+        data_mib=read.size("disk.data_mib", DATA_LEAST_MIB, 16384),
     )
     return Recipe(
         name=name or "",

@@ -218,7 +218,8 @@ class DiskChecker:
                 if also is not None:
                     also(image)
         except Ext4Error as error:
-            return {}, [], (error.message,)
+            self._files = {}, [], (error.message,)
+            return self._files
         self._files = {path: targets[path].read_bytes() for path in there}, etcs, ()
         return self._files
 

@@ -46,23 +46,21 @@ class Ext4Copy:
         self._undo = directory / "undo"
         with self._copy.open("wb") as file:
             file.truncate(size)
-        self._changed: list[tuple[int, int]] = [(start, start + size)]
+        self._differs: list[tuple[int, int]] = [(start, start + size)]
+        self.changed = True  # the disk, since the last look
 
     def touched(self, start: int, end: int) -> None:
         """Remember that these bytes of the disk changed."""
         start, end = max(start, self._start), min(end, self._start + self._size)
         if start < end:
-            self._changed.append((start, end))
-
-    @property
-    def changed(self) -> bool:
-        """Whether the disk changed since the last look."""
-        return bool(self._changed)
+            self._differs.append((start, end))
+            self.changed = True
 
     @contextlib.contextmanager
     def recovered(self) -> Iterator[Path]:
         """The file system after what os/initrd/init does to it at every boot. Raises Ext4Error."""
         self._follow()
+        self.changed = False
         self._undo.unlink(missing_ok=True)
         try:
             self._recover()
@@ -71,14 +69,14 @@ class Ext4Copy:
             if self._undo.exists():
                 run(["e2undo", "-f", str(self._undo), str(self._copy)], timeout_s=120)
             # It does not record the mark of a file system in use, which is in the first block.
-            self.touched(self._start, self._start + BLOCK_BYTES)
+            self._differs.append((self._start, self._start + BLOCK_BYTES))
 
     def _recover(self) -> None:
         done = self._check("-p", "-z", str(self._undo))
         if done.status > MENDED:
             # It may have left half a record of what it did: all is copied anew.
             self._undo.unlink(missing_ok=True)
-            self.touched(self._start, self._start + self._size)
+            self._differs.append((self._start, self._start + self._size))
         if done.status >= UNREADABLE:
             self._check("-p", *COPY_OF_SUPERBLOCK)
             done = self._check("-f", "-p")
@@ -93,10 +91,10 @@ class Ext4Copy:
 
     def _follow(self) -> None:
         with self._disk.open("rb") as source, self._copy.open("r+b") as target:
-            for start, end in _joined(self._changed):
+            for start, end in _joined(self._differs):
                 holes.clear(target.fileno(), start - self._start, end - start)
                 holes.copy(source.fileno(), target.fileno(), start, end, to=start - self._start)
-        self._changed = []
+        self._differs = []
 
 
 def dump(image: Path, wanted: Mapping[str, Path]) -> set[str]:

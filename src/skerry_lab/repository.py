@@ -5,7 +5,8 @@
     CACHE/lab/releases/repository/    what `serve` serves
     CACHE/lab/releases/images/        the images; what they are made of is shared with all other builds
 
-    stable         BEFORE, from the suite's release pocket alone, and then the shipped image's version
+    stable         BEFORE, from the suite's release pocket alone, and then the shipped image's version, which
+                   has the extension EXTENSION: the Debian package EXTENSION
     panics         the kernel finds no init, and panics
     skerryd-fails  skerryd ends with an error
     health-hangs   a required health check of its own never ends
@@ -23,10 +24,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skerry.image.compose import recipe
+from skerry.image.compose import extension, recipe
 from skerry.image.compose.build import DEFAULT_RECIPE, Image, Store, build
 from skerry.image.compose.released import FILES, release_of
-from skerry.image.release import changes, roles
+from skerry.image.release import changes, manifest, roles
 from skerry.image.release.keys import Keyring
 from skerry.image.release.publisher import carry_out
 from skerry.image.release.references import digest
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from skerry_lab.state import LabState
 
 BEFORE = "2026.10.0"
+EXTENSION = "tree"
 STABLE = "stable"
 KEPT_S = 60 * 86400.0  # signatures of channels hold 90 days
 LEVEL = 3  # zstd's: quick, for what is fetched over loopback
@@ -118,7 +120,7 @@ def make_releases(*, bad: tuple[str, ...] = (), report: Reporter = silent) -> La
         after = desk.image(shipped, "")
         chosen = [variant for variant in VARIANTS if variant.channel in bad]
         made = [(one.channel, desk.image(one.version(shipped), one.says, one.files)) for one in chosen]
-        desk.publish([(STABLE, before), (STABLE, after), *made])
+        desk.publish([(STABLE, before), (STABLE, after), *made], {after.version: [desk.extension(after)]})
     versions = {channel: image.version for channel, image in made}
     return LabReleases(directory, Store(directory), before, after, versions)
 
@@ -173,32 +175,47 @@ class Desk:
         write_atomic(folder / "recipe.toml", "\n".join(lines) + "\n")
         return build(folder / "recipe.toml", cache=self._directory, report=self._report)
 
-    def publish(self, wanted: Sequence[tuple[str, Image]]) -> None:
-        """Have channels offer these images; where one was offered with other content, all begin anew."""
+    def extension(self, image: Image) -> Path:
+        """EXTENSION for an image, as it is published."""
+        store, name = Store(self._directory), EXTENSION
+        file = self._directory / "recipes" / f"extension-{name}.toml"
+        write_atomic(file, f'format = 1\nname = "{name}"\n[packages]\ninstall = ["{name}"]\n')
+        extension.build(extension.load(file), image, store=store, report=self._report)
+        return extension.directory_of(store, image.label) / f"{name}.raw"
+
+    def publish(
+        self, wanted: Sequence[tuple[str, Image]], extensions: Mapping[str, Sequence[Path]] | None = None
+    ) -> None:
+        """Have channels offer these images, and `extensions` by version; where one was offered with other
+        content, all begin anew."""
+        offers = [(channel, image, (extensions or {}).get(image.version, ())) for channel, image in wanted]
         if not all(
-            self._known(channel, image.version) in (None, self._parts(image)) for channel, image in wanted
+            self._known(channel, image.version) in (None, self._parts(image, with_it))
+            for channel, image, with_it in offers
         ):
             self._again()
-        for channel, image in wanted:
+        for channel, image, with_it in offers:
             if self._known(channel, image.version) is None:
-                self._publish(channel, image)
+                self._publish(channel, image, with_it)
         carry_out(self._repository, changes.Change("fresh"), self._keys, self._clock.now())
 
-    def _publish(self, channel: str, image: Image) -> None:
+    def _publish(self, channel: str, image: Image, extensions: Sequence[Path]) -> None:
         # One after the other: a release tells what it costs from those that were there before it.
         state, now = self._repository.read(), self._clock.now()
         made = release_of(
             image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
-            extensions=(), level=LEVEL, store=Store(self._directory), report=self._report,
+            extensions=extensions, level=LEVEL, store=Store(self._directory), report=self._report,
         )  # fmt: skip
         made.store(self._repository)
         change = changes.publish(state, channel, made.manifest, None, now, made.disks)
         carry_out(self._repository, change, self._keys, now)
 
-    def _parts(self, image: Image) -> dict[str, str]:
-        """What the image's parts are, by their hashes."""
+    def _parts(self, image: Image, extensions: Sequence[Path]) -> dict[str, str]:
+        """What the parts of a release are, by their hashes."""
         store = Store(self._directory)
-        return {name: digest(store.path(image.label, file)) for name, file in FILES.items()}
+        parts = {name: store.path(image.label, file) for name, file in FILES.items()}
+        parts |= {f"{manifest.EXTENSION}{file.stem}": file for file in extensions}
+        return {name: digest(file) for name, file in parts.items()}
 
     def _known(self, channel: str, version: str) -> dict[str, str] | None:
         """The same of what a channel offers under this version."""

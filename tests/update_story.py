@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from skerry_lab.node import Completed
     from skerry_lab.qemu import QemuNode
 
-GOLDEN, STAGED = "golden", "staged"
+GOLDEN, STAGED, BLESSED = "golden", "staged", "blessed"
 PATIENCE_S = 300
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.content.fetch import Fetcher
-from skerry.image.content.plan import Base
-from skerry.image.content.write import fetch, look, write
+from skerry.image.content.plan import Base, choose
+from skerry.image.content.write import fetch, write
 from skerry.image.release.manifest import Part
 from skerry.kit.transport import UrlTransport
 
@@ -38,8 +38,7 @@ def _path(kind: type, value: object) -> object:
 def main() -> None:
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job, dec_hook=_path)
     fetcher = Fetcher(UrlTransport(), job.url, job.blobs)
-    planned = look(job.part, job.bases, fetcher)
-    fetch(job.part, planned, job.bases, fetcher)
+    planned = fetch(job.part, choose(job.part, job.bases), job.bases, fetcher)
     target = os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     hashes = None if job.hashes is None else os.open(job.hashes, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     print(write(job.part, planned, job.bases, target, fetcher, hashes=hashes))

@@ -33,6 +33,7 @@ VERSION = 1
 SUPER = struct.Struct("<QQQI")
 ENTRY = struct.Struct("<QQQQ")
 SECTOR_BYTES = 512
+TORN_SHARE = 0.2
 
 
 class Flag(enum.IntFlag):
@@ -119,9 +120,11 @@ def _between(epoch: Epoch, chance: random.Random) -> Cut:
         share = chance.choice((0.1, 0.5, 0.9))
         kept = [write for write in writes if write.durable or chance.random() < share]
         kind = "reordered"
-    if kept and not kept[-1].durable:
-        sectors = kept[-1].length // SECTOR_BYTES
-        kept[-1] = kept[-1].torn(chance.randint(0, sectors) * SECTOR_BYTES)
+    last = len(kept) - 1
+    for number, write in enumerate(kept):
+        # The one that was under way; of those that the disk holds back and sorts, any.
+        if not write.durable and (number == last or (kind == "reordered" and chance.random() < TORN_SHARE)):
+            kept[number] = write.torn(chance.randint(0, write.length // SECTOR_BYTES) * SECTOR_BYTES)
     return Cut(epoch.number, kind, tuple(kept))
 
 

@@ -1,9 +1,9 @@
 """The power-cut campaign: an upgrade is recorded, and the power fails at every flush of it, and between.
 
-Each disk that a cut would leave is judged without starting it (diskcheck.py), and the next run of the
-update is carried out on one of each kind (offline.py). A cut is bad if the machine would not come up by
-itself in the old version or the new, with the old /etc whole and a journal that can be read, or if that
-next run does not get to the target.
+Each disk that a cut would leave is judged without starting it (diskcheck.py), and the next run of the update
+is carried out on one of each kind, and on every hundredth (offline.py). A cut is bad if the machine would not
+come up by itself in the old version or the new, with the old /etc whole and a journal that can be read, or if
+that next run does not get to the target.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from skerry.image.content.verity import Hasher
 from skerry.kit.errors import SkerryError
 from skerry_lab import gpt, holes, updates
 from skerry_lab.blocklog import Cut, Epoch, Replay
-from skerry_lab.diskcheck import ETC, LOADER, UPDATE, DiskChecker, Verdict, read_seal
+from skerry_lab.borrowed import E2FSCK, borrow
+from skerry_lab.diskcheck import DATA, ETC, LOADER, UPDATE, DiskChecker, Verdict, read_seal
+from skerry_lab.errors import LabError
 from skerry_lab.fat import Fat
 from skerry_lab.node import NodeImage, NodeSpec
 from skerry_lab.offline import OfflineHost, take_apart
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 
 DISK = "3G"
 NODE = "recorded"
+NEXT_RUN_EVERY = 100
 OWN = "own-file"
 STATE = f"{UPDATE}/state.json"
 MARK = f"{ETC}/{BEFORE}/{OWN}"
+SUPERBLOCK = 1024, 1536, 2048  # from, half, to: ext4's, in bytes of its partition
 MARK_TEXT = b"of the machine's keeper\n"
 COMMITTED = frozenset(Step) - {Step.IDLE, Step.PLANNED, Step.FETCHING, Step.WRITTEN, Step.REFUSED}
 
@@ -88,8 +92,7 @@ def record(lab: Lab, releases: LabReleases, directory: Path) -> Recording:
         node.run(["skerry", "host", "upgrade", "--reboot"], timeout_s=300)
         node.ssh.forget()
         updates.wait_for(node, releases.after.version, after=before)
-        while updates.seen(node).step != "blessed":
-            time.sleep(0.5)
+        updates.wait_blessed(node)
         node.stop()
     finally:
         node.kill_power()
@@ -107,9 +110,12 @@ class Campaign:
             size = os.fstat(source.fileno()).st_size
             target.truncate(size)
             holes.copy(source.fileno(), target.fileno(), 0, size, to=0)
-        looks = directory / "looks"
+        looks, programs = directory / "looks", directory / "programs"
         looks.mkdir()
-        self._checker = DiskChecker(self.disk, looks, _whole(recording), (STATE, MARK))
+        programs.mkdir()
+        image = recording.releases
+        e2fsck = borrow(image.store.path(image.before.label, "tree.tar"), E2FSCK, programs)
+        self._checker = DiskChecker(self.disk, looks, _whole(recording), (STATE, MARK), e2fsck=e2fsck)
         self._replay = Replay(self.disk, recording.log, self._checker.touched)
         self._tried: set[tuple[str, ...]] = set()
         self.figures = Figures(
@@ -130,6 +136,23 @@ class Campaign:
     @property
     def epochs(self) -> Sequence[Epoch]:
         return self._replay.epochs
+
+    def torn_superblocks(self) -> list[Cut]:
+        """Each time that the superblock of /var is written, its first half new and its second half old."""
+        disk = os.open(self.disk, os.O_RDONLY)
+        try:
+            data = gpt.read(disk).named(DATA)
+        finally:
+            os.close(disk)
+        if data is None:
+            raise LabError(f"{self.disk} has no partition {DATA}")
+        begin, middle, end = (data.start + at for at in SUPERBLOCK)
+        return [
+            Cut(epoch.number, "superblock", (*epoch.writes[:number], write.torn(middle - write.start)))
+            for epoch in self.epochs
+            for number, write in enumerate(epoch.writes)
+            if write.start <= begin and end <= write.end and write.data_at is not None
+        ]
 
     def run(self, chosen: Iterable[Cut], *, each: Callable[[Cut, Verdict], None] | None = None) -> Figures:
         """Go through cuts, in the order of their epochs. `each` may look at every disk."""
@@ -167,7 +190,8 @@ class Campaign:
                 problems.append(f"{verdict.version} would be booted, and the journal says {step}")
         figures.steps[step] += 1
         kind = (str(verdict.version), step, *verdict.menu)
-        if not problems and kind not in self._tried:
+        due = kind not in self._tried or sum(figures.cuts.values()) % NEXT_RUN_EVERY == 0
+        if not problems and due:
             self._tried.add(kind)
             why = self._next_run(str(verdict.version))
             problems += [why] if why else []
@@ -178,7 +202,9 @@ class Campaign:
         """Whether the update gets to its target from here; if not, why."""
         place = self._directory / "apart"
         apart: list[OfflineHost] = []
-        self._checker.check(lambda data: apart.append(take_apart(self.disk, data, place)))
+        again = self._checker.check(lambda data: apart.append(take_apart(self.disk, data, place)))
+        if not apart:
+            return f"a second look says something else: {'; '.join(again.problems)}"
         releases = self._recording.releases
         target = releases.after
         host = apart[0]

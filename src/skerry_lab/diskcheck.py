@@ -25,7 +25,7 @@ from skerry_lab.ext4 import Ext4Copy, Ext4Error, dump, names
 from skerry_lab.fat import Fat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 BLOCK_BYTES = 4096
@@ -66,7 +66,15 @@ class DiskChecker:
     `wanted` are the files of the data partition to read, and `etc` those that every version's /etc must have.
     """
 
-    def __init__(self, disk: Path, directory: Path, whole: set[str], wanted: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        disk: Path,
+        directory: Path,
+        whole: set[str],
+        wanted: tuple[str, ...] = (),
+        *,
+        e2fsck: Sequence[str] = ("e2fsck",),
+    ) -> None:
         self._path = disk
         self._disk = os.open(disk, os.O_RDONLY)
         self._whole = whole
@@ -76,7 +84,7 @@ class DiskChecker:
         data = table.named(DATA)
         if data is None:
             raise LabError(f"{disk} has no partition {DATA}")
-        self._data = Ext4Copy(disk, data.start, data.size, directory)
+        self._data = Ext4Copy(disk, data.start, data.size, directory, e2fsck)
         self._partitions = table.partitions
         self._changed: list[tuple[int, int]] = [(0, os.lseek(self._disk, 0, os.SEEK_END))]
         self._esp: tuple[list[Kernel], dict[str, Sealed], tuple[str, ...]] = ([], {}, ())
@@ -210,7 +218,8 @@ class DiskChecker:
                 if also is not None:
                     also(image)
         except Ext4Error as error:
-            return {}, [], (error.message,)
+            self._files = {}, [], (error.message,)
+            return self._files
         self._files = {path: targets[path].read_bytes() for path in there}, etcs, ()
         return self._files
 

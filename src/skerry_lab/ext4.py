@@ -15,7 +15,7 @@ from skerry_lab import holes
 from skerry_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from skerry.kit.run import Completed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 UNREADABLE = 8  # e2fsck(8): it could not do its work
 MENDED = 1  # e2fsck(8): errors were found, all of them corrected
 BLOCK_BYTES = 4096
+COPY_OF_SUPERBLOCK = ("-b", "32768", "-B", "4096")  # as in os/initrd/init
 
 
 class Ext4Error(LabError):
@@ -30,61 +31,70 @@ class Ext4Error(LabError):
 
 
 class Ext4Copy:
-    """A copy of the bytes `start`…`start + size` of a disk, in a directory of its own."""
+    """A copy of the bytes `start`…`start + size` of a disk, in a directory of its own.
 
-    def __init__(self, disk: Path, start: int, size: int, directory: Path) -> None:
+    `e2fsck` is how the host's own is started: others, older or newer, leave other things undone.
+    """
+
+    def __init__(
+        self, disk: Path, start: int, size: int, directory: Path, e2fsck: Sequence[str] = ("e2fsck",)
+    ) -> None:
+        self._e2fsck = tuple(e2fsck)
         self._disk = disk
         self._start, self._size = start, size
         self._copy = directory / "data"
         self._undo = directory / "undo"
         with self._copy.open("wb") as file:
             file.truncate(size)
-        self._changed: list[tuple[int, int]] = [(start, start + size)]
+        self._differs: list[tuple[int, int]] = [(start, start + size)]
+        self.changed = True  # the disk, since the last look
 
     def touched(self, start: int, end: int) -> None:
         """Remember that these bytes of the disk changed."""
         start, end = max(start, self._start), min(end, self._start + self._size)
         if start < end:
-            self._changed.append((start, end))
-
-    @property
-    def changed(self) -> bool:
-        """Whether the disk changed since the last look."""
-        return bool(self._changed)
+            self._differs.append((start, end))
+            self.changed = True
 
     @contextlib.contextmanager
     def recovered(self) -> Iterator[Path]:
-        """The file system after the check that every boot begins with. Raises Ext4Error."""
+        """The file system after what os/initrd/init does to it at every boot. Raises Ext4Error."""
         self._follow()
+        self.changed = False
         self._undo.unlink(missing_ok=True)
-        # More than the boot does (-p alone): nothing may be left over for a later, forced check either.
-        done = self._check("-z", str(self._undo))
-        if done.status > MENDED:
-            # It may have left half a record of what it did: all is copied anew.
-            self._undo.unlink(missing_ok=True)
-            self.touched(self._start, self._start + self._size)
-        if done.status >= UNREADABLE:  # as in os/initrd/init
-            self._check("-b", "32768", "-B", "4096")
-            done = self._check()
-        if done.status > MENDED:
-            raise Ext4Error(f"e2fsck ended with {done.status}: {done.text.strip()[-500:]}")
         try:
+            self._recover()
             yield self._copy
         finally:
             if self._undo.exists():
                 run(["e2undo", "-f", str(self._undo), str(self._copy)], timeout_s=120)
             # It does not record the mark of a file system in use, which is in the first block.
-            self.touched(self._start, self._start + BLOCK_BYTES)
+            self._differs.append((self._start, self._start + BLOCK_BYTES))
+
+    def _recover(self) -> None:
+        done = self._check("-p", "-z", str(self._undo))
+        if done.status > MENDED:
+            # It may have left half a record of what it did: all is copied anew.
+            self._undo.unlink(missing_ok=True)
+            self._differs.append((self._start, self._start + self._size))
+        if done.status >= UNREADABLE:
+            self._check("-p", *COPY_OF_SUPERBLOCK)
+            done = self._check("-f", "-p")
+        if done.status <= MENDED:
+            # More than the boot does: what passed for clean must be so in every part.
+            done = self._check("-f", "-n")
+        if done.status:
+            raise Ext4Error(f"e2fsck ended with {done.status}: {done.text.strip()[-500:]}")
 
     def _check(self, *options: str) -> Completed:
-        return run(["e2fsck", "-fp", *options, str(self._copy)], timeout_s=120, check=False)
+        return run([*self._e2fsck, *options, str(self._copy)], timeout_s=120, check=False)
 
     def _follow(self) -> None:
         with self._disk.open("rb") as source, self._copy.open("r+b") as target:
-            for start, end in _joined(self._changed):
+            for start, end in _joined(self._differs):
                 holes.clear(target.fileno(), start - self._start, end - start)
                 holes.copy(source.fileno(), target.fileno(), start, end, to=start - self._start)
-        self._changed = []
+        self._differs = []
 
 
 def dump(image: Path, wanted: Mapping[str, Path]) -> set[str]:

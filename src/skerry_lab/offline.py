@@ -7,6 +7,7 @@ in a file as large as the disk, a file for each of the slots' partitions, a fold
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ from skerry.host.update.supply import TRUST, open_repository
 from skerry.kit.clock import SystemClock
 from skerry_lab import gpt, holes
 from skerry_lab.ext4 import dump_tree
-from skerry_lab.fat import Fat
+from skerry_lab.fat import Fat, FatError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from skerry_lab.fat import Entry
 
 PLENTY = 1 << 40
 STATE = "/lib/skerry"
@@ -95,10 +99,16 @@ def take_apart(image: Path, data: Path, directory: Path) -> OfflineHost:
         fat = Fat(descriptor, next(part.start for part in parts.values() if part.name == "esp"))
         for entry in fat.list(ENTRIES).values():
             with (esp / ENTRIES / entry.name).open("wb") as file:
-                file.writelines(fat.read(entry))
+                file.writelines(_readable(fat, entry))
     finally:
         os.close(descriptor)
     return OfflineHost(directory, LinuxDisk(table, partitions, esp))
+
+
+def _readable(fat: Fat, entry: Entry) -> Iterator[bytes]:
+    """A file as far as its chain leads: of one that was being written, or removed, no more can be read."""
+    with contextlib.suppress(FatError):
+        yield from fat.read(entry)
 
 
 def _copy_ends(disk: int, target: Path) -> None:

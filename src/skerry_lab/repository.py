@@ -5,7 +5,8 @@
     CACHE/lab/releases/repository/    what `serve` serves
     CACHE/lab/releases/images/        the images; what they are made of is shared with all other builds
 
-    stable         BEFORE, from the suite's release pocket alone, and then the shipped image's version
+    stable         BEFORE, from the suite's release pocket alone, and then the shipped image's version, which
+                   has the extension EXTENSION: the Debian package EXTENSION
     panics         the kernel finds no init, and panics
     skerryd-fails  skerryd ends with an error
     health-hangs   a required health check of its own never ends
@@ -23,12 +24,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skerry.image.compose import recipe
+from skerry.image.compose import extension, recipe
 from skerry.image.compose.build import DEFAULT_RECIPE, Image, Store, build
-from skerry.image.compose.released import release_of
+from skerry.image.compose.released import FILES, release_of
 from skerry.image.release import changes, manifest, roles
 from skerry.image.release.keys import Keyring
 from skerry.image.release.publisher import carry_out
+from skerry.image.release.references import digest
 from skerry.image.release.repository import Repository
 from skerry.kit.clock import SystemClock
 from skerry.kit.files import write_atomic
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from skerry_lab.state import LabState
 
 BEFORE = "2026.10.0"
+EXTENSION = "tree"
 STABLE = "stable"
 KEPT_S = 60 * 86400.0  # signatures of channels hold 90 days
 LEVEL = 3  # zstd's: quick, for what is fetched over loopback
@@ -111,13 +114,13 @@ def make_releases(*, bad: tuple[str, ...] = (), report: Reporter = silent) -> La
             (directory.parents[1] / name).mkdir(exist_ok=True)
             if not (directory / name).is_symlink():
                 (directory / name).symlink_to(directory.parents[1] / name)
-        desk = _Desk(directory, report)
+        desk = Desk(directory, report)
         shipped = recipe.load(DEFAULT_RECIPE).version
         before = desk.image(BEFORE, '[packages]\npockets = ["release"]\n')
         after = desk.image(shipped, "")
         chosen = [variant for variant in VARIANTS if variant.channel in bad]
         made = [(one.channel, desk.image(one.version(shipped), one.says, one.files)) for one in chosen]
-        desk.publish([(STABLE, before), (STABLE, after), *made])
+        desk.publish([(STABLE, before), (STABLE, after), *made], {after.version: [desk.extension(after)]})
     versions = {channel: image.version for channel, image in made}
     return LabReleases(directory, Store(directory), before, after, versions)
 
@@ -136,7 +139,7 @@ def serve(state: LabState, releases: LabReleases) -> int:
     raise LabError(f"the release server did not start: {log.read_text()[-500:]}")
 
 
-class _Desk:
+class Desk:
     """Builds and publishes in one directory."""
 
     def __init__(self, directory: Path, report: Reporter) -> None:
@@ -149,6 +152,8 @@ class _Desk:
         age = self._clock.now() - self._begun.stat().st_mtime if self._begun.exists() else KEPT_S
         if age >= KEPT_S:
             self._begin()
+        elif not self._repository.exists:
+            self._again()
 
     def image(self, version: str, says: str, files: Mapping[str, tuple[str, int]] | None = None) -> Image:
         """The shipped image with the lab's root of trust, and what else a recipe says."""
@@ -170,36 +175,57 @@ class _Desk:
         write_atomic(folder / "recipe.toml", "\n".join(lines) + "\n")
         return build(folder / "recipe.toml", cache=self._directory, report=self._report)
 
-    def publish(self, wanted: Sequence[tuple[str, Image]]) -> None:
-        """Have channels offer these images; where one was offered with other content, all begin anew."""
-        store = Store(self._directory)
-        state = self._repository.read()
-        made = [
-            (channel, release_of(
-                image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
-                extensions=(), level=LEVEL, store=store, report=self._report,
-            ))
-            for channel, image in wanted
-        ]  # fmt: skip
-        if not all(self._known(channel, one.manifest) in (None, one.manifest.parts) for channel, one in made):
+    def extension(self, image: Image) -> Path:
+        """EXTENSION for an image, as it is published."""
+        store, name = Store(self._directory), EXTENSION
+        file = self._directory / "recipes" / f"extension-{name}.toml"
+        write_atomic(file, f'format = 1\nname = "{name}"\n[packages]\ninstall = ["{name}"]\n')
+        extension.build(extension.load(file), image, store=store, report=self._report)
+        return extension.directory_of(store, image.label) / f"{name}.raw"
+
+    def publish(
+        self, wanted: Sequence[tuple[str, Image]], extensions: Mapping[str, Sequence[Path]] | None = None
+    ) -> None:
+        """Have channels offer these images, and `extensions` by version; where one was offered with other
+        content, all begin anew."""
+        offers = [(channel, image, (extensions or {}).get(image.version, ())) for channel, image in wanted]
+        if not all(
+            self._known(channel, image.version) in (None, self._parts(image, with_it))
+            for channel, image, with_it in offers
+        ):
             self._again()
-        for channel, one in made:
-            one.store(self._repository)
-            if self._known(channel, one.manifest) is None:
-                state, now = self._repository.read(), self._clock.now()
-                disks = self._repository.disks(state, channel)
-                change = changes.publish(state, channel, one.manifest, None, now, disks)
-                carry_out(self._repository, change, self._keys, now)
+        for channel, image, with_it in offers:
+            if self._known(channel, image.version) is None:
+                self._publish(channel, image, with_it)
         carry_out(self._repository, changes.Change("fresh"), self._keys, self._clock.now())
 
-    def _known(self, channel: str, told: manifest.Manifest) -> tuple[manifest.Part, ...] | None:
+    def _publish(self, channel: str, image: Image, extensions: Sequence[Path]) -> None:
+        # One after the other: a release tells what it costs from those that were there before it.
+        state, now = self._repository.read(), self._clock.now()
+        made = release_of(
+            image.label, self._repository, state, channel, notes="", minimum_version=None, patches=0,
+            extensions=extensions, level=LEVEL, store=Store(self._directory), report=self._report,
+        )  # fmt: skip
+        made.store(self._repository)
+        change = changes.publish(state, channel, made.manifest, None, now, made.disks)
+        carry_out(self._repository, change, self._keys, now)
+
+    def _parts(self, image: Image, extensions: Sequence[Path]) -> dict[str, str]:
+        """What the parts of a release are, by their hashes."""
+        store = Store(self._directory)
+        parts = {name: store.path(image.label, file) for name, file in FILES.items()}
+        parts |= {f"{manifest.EXTENSION}{file.stem}": file for file in extensions}
+        return {name: digest(file) for name, file in parts.items()}
+
+    def _known(self, channel: str, version: str) -> dict[str, str] | None:
+        """The same of what a channel offers under this version."""
         state = self._repository.read()
-        if told.version not in {entry.version for entry in state.document(channel).releases}:
+        if version not in {entry.version for entry in state.document(channel).releases}:
             return None
-        return self._repository.manifest(state, channel, told.version).parts
+        return {part.name: part.sha256 for part in self._repository.manifest(state, channel, version).parts}
 
     def _again(self) -> None:
-        """The repository as it was begun; blobs stay."""
+        """The repository as it was begun, whose root images have; blobs stay."""
         for name in ("metadata", "targets"):
             shutil.rmtree(self._repository.directory / name, ignore_errors=True)
             shutil.copytree(self._begun / name, self._repository.directory / name)

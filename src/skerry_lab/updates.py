@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 IMAGE = re.compile(r"\bskerry\.image=[^\s_]+_(\S+)")
 STEP_TIMEOUT_S = 300
+LOOKS_APART_S = 0.5
+ENDED = frozenset({"rolled-back", "refused"})
 
 
 class SlotSeen(msgspec.Struct, frozen=True):
@@ -90,3 +92,20 @@ def wait_for(node: QemuNode, wanted: str, *, after: str, timeout_s: float = 400)
         except NodeError:  # on its way down again
             continue
     raise NotReadyError(f"{node.name} did not come to {wanted} within {timeout_s:g} s")
+
+
+def wait_blessed(node: Node, *, timeout_s: float = STEP_TIMEOUT_S) -> None:
+    """Wait until the version on trial is kept. Raises NotReadyError where it is not, or not in time."""
+    deadline = time.monotonic() + timeout_s
+    step = "not known"
+    for _ in range(max(1, round(timeout_s / LOOKS_APART_S))):
+        told = seen(node)
+        step = told.step
+        if step == "blessed":
+            return
+        if step in ENDED:
+            raise NotReadyError(f"{node.name} does not keep {told.target}: {step}, {told.reason}")
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(LOOKS_APART_S)
+    raise NotReadyError(f"{node.name} did not bless its version within {timeout_s:g} s; the update is {step}")

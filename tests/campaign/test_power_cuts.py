@@ -1,7 +1,8 @@
 """The power fails at any moment of an upgrade, and the machine comes up by itself.
 
-How many states are looked at, and how many are booted for real, is said by SKERRY_CUTS and SKERRY_CUT_BOOTS;
-`make campaign` says more than `make test`. The figures are left in build/campaign.json.
+SKERRY_CUTS says how many states between flushes are looked at; SKERRY_CUT_BOOTS, how many are booted beside
+the one whose superblock is torn; `make campaign` says more than `make test`. The figures are left in
+build/campaign.json.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ MIB = 1 << 20
 
 def test_every_cut_leaves_a_machine_that_comes_up(recording: Recording, scratch: Path) -> None:
     with Campaign(recording, scratch) as campaign:
-        figures = campaign.run(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
+        superblocks = campaign.torn_superblocks()
+        figures = campaign.run(in_order([*cuts(campaign.epochs, seed=SEED, sampled=SAMPLED), *superblocks]))
     told = {
         "cuts": dict(figures.cuts), "versions": dict(figures.versions), "steps": dict(figures.steps),
         "epochs": figures.epochs, "writes": figures.writes, "written_bytes": figures.written_bytes,
@@ -49,16 +51,22 @@ def test_every_cut_leaves_a_machine_that_comes_up(recording: Recording, scratch:
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(told, indent=1) + "\n")
     assert figures.bad == []
-    assert sum(figures.cuts.values()) == figures.epochs + 1 + SAMPLED
+    assert sum(figures.cuts.values()) == figures.epochs + 1 + SAMPLED + len(superblocks)
+    assert superblocks
     assert set(figures.versions) == {BEFORE, recording.releases.after.version}
     assert {"planned", "fetching", "written", "verified", "staged", "blessed"} <= set(figures.steps)
     assert figures.converged
 
 
+def in_order(chosen: list[Cut]) -> list[Cut]:
+    """As one replay meets them."""
+    return sorted(chosen, key=lambda cut: cut.epoch)
+
+
 def test_some_are_booted_for_real(recording: Recording, lab: Lab, scratch: Path) -> None:
     booted: list[str | None] = []
 
-    def boot(_: Cut, verdict: Verdict) -> None:
+    def boot(cut: Cut, verdict: Verdict) -> None:
         spec = NodeSpec(f"cut{len(booted)}", updates.settings(1), disk=DISK)
         node = lab.add(spec, "qemu", NodeImage(campaign.disk, None))
         assert isinstance(node, QemuNode)
@@ -67,6 +75,8 @@ def test_some_are_booted_for_real(recording: Recording, lab: Lab, scratch: Path)
             node.wait_ready(timeout_s=300)
             assert updates.version(node) == verdict.version
             assert node.read(f"/var{MARK}") == MARK_TEXT.decode()
+            mended = "its copy is taken" in node.run(["dmesg"]).text
+            assert mended == (cut.kind == "superblock")
             booted.append(verdict.version)
         finally:
             node.kill_power()
@@ -74,27 +84,29 @@ def test_some_are_booted_for_real(recording: Recording, lab: Lab, scratch: Path)
     with Campaign(recording, scratch) as campaign:
         every = list(cuts(campaign.epochs, seed=SEED, sampled=SAMPLED))
         chosen = [every[len(every) * (number + 1) // (BOOTS + 1)] for number in range(BOOTS)]
-        assert campaign.run(chosen, each=boot).bad == []
-    assert len(booted) == BOOTS
+        # In the middle of what it writes of the new version.
+        chosen.append(campaign.torn_superblocks()[-2])
+        assert campaign.run(in_order(chosen), each=boot).bad == []
+    assert len(booted) == BOOTS + 1
 
 
 @pytest.fixture(scope="module")
 def judged(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
     """A disk in the state between the commit and the bless: two kernels, two slots."""
-    found: list[int] = []
-
-    def look(cut: Cut, verdict: Verdict) -> None:
-        if len(verdict.menu) == 2 and not found:
-            found.append(cut.epoch)
-
-    first, second = (tmp_path_factory.mktemp("judged") for _ in range(2))
-    with Campaign(recording, first) as campaign:
-        campaign.run([Cut(number, "flushed") for number in range(len(campaign.epochs))], each=look)
-    shutil.rmtree(first)
-    with Campaign(recording, second) as campaign:
-        campaign.run([Cut(found[0], "flushed")])
+    directory = tmp_path_factory.mktemp("judged")
+    with Campaign(recording, directory) as campaign:
+        campaign.run(until_two_kernels(campaign))
         yield Judged(campaign)
-    shutil.rmtree(second)
+    shutil.rmtree(directory)
+
+
+def until_two_kernels(campaign: Campaign) -> Iterator[Cut]:
+    """The boundaries up to the first at which there are two to choose from."""
+    for epoch in campaign.epochs:
+        yield Cut(epoch.number, "flushed")
+        if len(campaign.verdict_with().menu) == 2:
+            return
+    pytest.fail("no boundary has two kernels")
 
 
 class Judged:

@@ -44,7 +44,7 @@ SMALL = textwrap.dedent(
     esp_mib = 64
     slot_mib = 128
     verity_mib = 4
-    data_mib = 96
+    data_mib = 144
 
     [budget]
     root_mib = 100

@@ -1,4 +1,4 @@
-"""What the guides tell to type can be typed: each `skerry` command exists, with the options it is given."""
+"""What the pages tell to type can be typed: each `skerry` command exists, with the options it is given."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from skerry.host.update.settings import read_settings
 from skerry.image.compose.recipe import keys
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDES = sorted((ROOT / "docs" / "guide").glob("*.md"))
-TYPED = re.compile(r"^\$ (?:sudo )?skerry (.*?)(?:\s+#.*)?$|`skerry ([^`]*)`", re.MULTILINE)
+PAGES = sorted(
+    [*(ROOT / "docs/guide").glob("*.md"), *(ROOT / "docs/reference").glob("*.md"), ROOT / "README.md"]
+)
+TYPED = re.compile(r"^(?:[$#] |    )(?:sudo )?skerry (.*?)(?:\s+#.*)?$|`skerry ([^`]*)`", re.MULTILINE)
 
 
 def typed(page: Path) -> list[str]:
-    """The words after `skerry` of every command, on lines that begin with `$` or as code in a sentence."""
+    """The words after `skerry` of every command: behind a prompt or four blanks, or as code in a sentence."""
     return [typed or named for typed, named in TYPED.findall(page.read_text())]
 
 
@@ -30,7 +32,7 @@ def wrong(line: str) -> str | None:
     if words[0] == "--context":
         words = words[2:]  # goes before every noun
     while words and isinstance(command, click.Group):
-        if not re.fullmatch(r"[a-z-]+", words[0]):
+        if not re.fullmatch(r"[a-z][a-z-]*", words[0]):
             return None  # speaks of all of its verbs
         found = command.get_command(click.Context(command), words[0])
         if found is None:
@@ -45,7 +47,7 @@ def wrong(line: str) -> str | None:
     return f"`skerry {line}`: there is no {', '.join(unknown)}" if unknown else None
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_a_guide_can_be_typed(page: Path) -> None:
     assert [said for said in map(wrong, typed(page)) if said] == []
 

@@ -12,9 +12,11 @@ import pytest
 
 from node_watch import FAILED, keep, watch
 from skerry_lab import updates
+from skerry_lab.errors import NodeError
 from skerry_lab.node import NodeImage, NodeSpec
 from skerry_lab.qemu import QemuNode
 from skerry_lab.repository import VARIANTS, make_releases, serve
+from update_story import BLESSED, GOLDEN, STAGED, reboot_to, settled, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from skerry_lab.node import Node
     from skerry_lab.repository import LabReleases
 
-GOLDEN = "golden"
 BOOT_TIMEOUT_S = 300
 
 
@@ -87,6 +88,38 @@ def updated(lab: Lab, releases: LabReleases, logs_directory: Path) -> Iterator[Q
     made.snapshot(GOLDEN)
     yield made
     made.kill_power()
+
+
+@pytest.fixture
+def staged(updated: QemuNode) -> QemuNode:
+    """That machine where it would boot the new version next, with the extension where the story was told."""
+    if not _restored(updated, STAGED):
+        updated.restore(GOLDEN)
+        stage(updated, "stable")
+        updated.snapshot(STAGED)
+    return updated
+
+
+@pytest.fixture
+def blessed(updated: QemuNode, releases: LabReleases) -> QemuNode:
+    """That machine when it has just come to the new version and keeps it."""
+    if not _restored(updated, BLESSED):
+        updated.restore(GOLDEN)
+        stage(updated, "stable")
+        reboot_to(updated, releases.after.version)
+        settled(updated, "blessed")
+        updated.snapshot(BLESSED)
+    return updated
+
+
+def _restored(node: QemuNode, snapshot: str) -> bool:
+    """Whether there was such a snapshot: the story that leaves it may not have been told."""
+    try:
+        node.restore(snapshot)
+    except NodeError:
+        node.kill_power()
+        return False
+    return True
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A machine goes to the next version and back, through real boots, and takes its /etc along.
+"""A machine goes to the next version and back, through real boots, and takes its /etc and extensions along.
 
 One story, in the order of its tests: BEFORE comes from the suite's release pocket, so that what is new are
 real packages and a real kernel.
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from skerry_lab import updates
-from skerry_lab.repository import BEFORE
-from update_story import GOLDEN, STAGED, failed_units, host, reboot_to, settled, sh
+from skerry_lab.repository import BEFORE, EXTENSION
+from update_story import BLESSED, GOLDEN, STAGED, failed_units, host, reboot_to, settled, sh
 
 if TYPE_CHECKING:
     from skerry_lab.qemu import QemuNode
@@ -26,6 +26,7 @@ OWN = "echo '# of our own' >> /etc/issue; echo kept > /etc/own; chmod 600 /etc/o
 @pytest.fixture(scope="module")
 def story(updated: QemuNode) -> QemuNode:
     updated.restore(GOLDEN)
+    updated.put("/etc/skerry/update.toml.d/99-tests.toml", f'extensions = ["{EXTENSION}"]\n')
     return updated
 
 
@@ -37,6 +38,7 @@ def test_the_plan_tells_all_and_does_nothing(story: QemuNode, releases: LabRelea
     assert "linux-image-amd64" in changed
     size = releases.after.root_bytes + releases.after.uki_bytes
     assert 0 < plan["fetch"] < size / 2
+    assert f"extension:{EXTENSION}" in {one["part"] for one in plan["parts"]}
     assert updates.seen(story).slot("B").version is None
 
 
@@ -60,6 +62,14 @@ def test_the_next_boot_is_the_new_version_and_is_blessed(story: QemuNode, releas
     assert f"skerry_{releases.after.version}.efi" in sh(story, "ls /efi/EFI/Linux").split()
     assert failed_units(story) == ""
     assert sh(story, "uname -r") == releases.after.kernel
+    story.snapshot(BLESSED)
+
+
+def test_the_extension_came_with_it_and_its_program_runs(story: QemuNode) -> None:
+    assert sh(story, f"command -v {EXTENSION}") == f"/usr/bin/{EXTENSION}"
+    assert "2 directories" in sh(story, f"mkdir -p /run/lab/twig; {EXTENSION} /run/lab")
+    assert sh(story, "findmnt -n -o FSTYPE /usr") == "overlay"
+    assert f"{EXTENSION} merged" in host(story, "health", "--now").text
 
 
 def test_etc_came_along(story: QemuNode, releases: LabReleases) -> None:
@@ -78,6 +88,12 @@ def test_rollback_brings_the_old_version_with_its_own_etc(story: QemuNode, relea
     assert sh(story, "cat /etc/own; test ! -e /etc/after") == "kept"
     assert sh(story, "cat /var/after") == "data"
     assert failed_units(story) == ""
+
+
+def test_with_the_version_its_extension_is_gone(story: QemuNode) -> None:
+    assert story.try_run([EXTENSION, "--version"]).status == 127
+    assert story.try_run(["findmnt", "/usr"]).status == 1
+    assert host(story, "health", "--now").status == 0
 
 
 def test_what_was_left_is_not_taken_again_unless_forced(story: QemuNode, releases: LabReleases) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from skerry_lab import gpt, updates
-from skerry_lab.errors import NodeError
 from skerry_lab.qmp import converse
 from skerry_lab.repository import BEFORE
-from update_story import GOLDEN, STAGED, host, reboot_to, settled, sh, stage
+from update_story import GOLDEN, host, reboot_to, settled, sh
 
 if TYPE_CHECKING:
     from skerry_lab.qemu import QemuNode
@@ -23,19 +22,6 @@ SPOILED_BLOCKS = range(64, 40960, 64)
 @pytest.fixture
 def fresh(updated: QemuNode) -> QemuNode:
     updated.restore(GOLDEN)
-    return updated
-
-
-@pytest.fixture
-def staged(updated: QemuNode) -> QemuNode:
-    """A machine that would boot the new version next."""
-    try:
-        updated.restore(STAGED)
-    except NodeError:  # where the story that leaves it was not told
-        updated.kill_power()
-        updated.restore(GOLDEN)
-        stage(updated, "stable")
-        updated.snapshot(STAGED)
     return updated
 
 

@@ -191,7 +191,7 @@ class Health:
         """The update's state after what this boot shows; None where its journal cannot be used."""
         from msgspec.structs import replace
 
-        from skerry.host.health.evidence import last_words
+        from skerry.host.health.evidence import cause
         from skerry.host.update import machine
         from skerry.host.update.journal import Step
         from skerry.kit.errors import SkerryError
@@ -204,8 +204,8 @@ class Health:
                     tried = machine.Tried.ABSENT  # nothing is under way, so nobody asks
                 else:
                     tried = self._tried(before.target)
-                words = last_words(self.machine.root, before.since)
-                state = machine.booted(before, self.boot.version, tried, self.boot.id, now, evidence=words)
+                told = cause(self.machine.root, before.since)
+                state = machine.booted(before, self.boot.version, tried, self.boot.id, now, evidence=told)
                 if state.step is Step.BLESSED and before.step is not Step.BLESSED:
                     state = replace(state, probation_until=now + self.settings.probation_s)
                 self._write(state, before=before)

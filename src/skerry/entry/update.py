@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 UPDATE = "var/lib/skerry/update"
 EXTENSIONS = "var/lib/skerry/extensions"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+MADE = "usr/lib/clock-epoch"  # of all files of an image, the one with the time of its version
 ALARM = "skerry-update-window"
 _ERROR, _WARNING, _NOTE = "<3>", "<4>", "<6>"  # sd-daemon(3)
 _IMAGE = re.compile(r"\bskerry\.image=([^\s_]+)_(\S+)")
@@ -63,7 +64,7 @@ def engine(
     root: Path = Path("/"), *, report: Reporter | None = None, say: Callable[[str], None] = lambda _: None
 ) -> Engine:
     """The engine of this machine. Raises SkerryError where it cannot be updated, and says why."""
-    from skerry.host.health.evidence import last_words
+    from skerry.host.health.evidence import cause
     from skerry.host.health.look import Recorder
     from skerry.host.health.machine import Machine as HealthMachine
     from skerry.host.update.engine import Engine
@@ -89,7 +90,7 @@ def engine(
         SystemdPower(),
         lambda: _free(root / "var"),
         etc=_etc(settings),
-        evidence=lambda state: last_words(root, state.since),
+        evidence=lambda state: cause(root, state.since),
         report=report or silent,
         say=say,
     )
@@ -106,7 +107,7 @@ def machine(root: Path = Path("/")) -> Machine:
             "this machine was not booted from a slot",
             hint="updates are for hosts that booted a Skerry disk; containers get theirs with the image",
         )
-    release = root / "usr/lib/os-release"
+    made = root / MADE
     kind = platform.machine()
     return Machine(
         found[1],
@@ -114,8 +115,7 @@ def machine(root: Path = Path("/")) -> Machine:
         _read(root / "etc/machine-id"),
         _read(root / "proc/sys/kernel/random/boot_id"),
         ARCHITECTURES.get(kind, kind),
-        # Every file of an image has its time, which comes with its version: see image.compose.epoch.
-        release.stat().st_mtime if release.exists() else 0.0,
+        made.stat().st_mtime if made.exists() else 0.0,
     )
 
 

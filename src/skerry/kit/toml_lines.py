@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from skerry.kit.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
 
 _HEADER = re.compile(r"^\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}\s*(#.*)?$")
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
@@ -56,6 +59,26 @@ def parse(source: str, file: str) -> Document:
         raise ProblemsError(f"{file} is not TOML", [Problem(file, line, message)]) from error
     keys, texts = _places(source)
     return Document(file, values, keys, texts)
+
+
+def overlaid(
+    paths: Iterable[Path], settings: T, apply: Callable[[T, Document, list[Problem]], T]
+) -> tuple[T, list[Problem]]:
+    """`settings` with the files at `paths` over them, the strongest last, and every problem in them.
+
+    Files that are not there are passed over; `apply` adds what is wrong in a document to its list.
+    """
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            settings = apply(settings, parse(path.read_text(), str(path)), problems)
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(str(path), None, f"cannot be read: {error}"))
+        except ProblemsError as error:
+            problems += error.problems
+    return settings, problems
 
 
 def _places(source: str) -> tuple[dict[str, int], dict[tuple[str, str], int]]:

@@ -117,6 +117,16 @@ def test_the_data_partition_is_an_empty_sound_file_system(sandbox: Sandbox, disk
     assert "skerry_data: 12/" in said  # what mkfs makes itself: lost+found, the orphan file
 
 
+def test_its_superblock_has_a_copy_where_the_initrd_looks(results: dict[str, Path]) -> None:
+    begin = layout(RECIPE)[-1].start_mib * MIB
+    with (results["disk"] / "disk.raw").open("rb") as file:
+        first, copy = (os.pread(file.fileno(), 1024, begin + at) for at in (1024, 32768 * 4096))
+    # include/ext2fs/ext2_fs.h: s_magic, s_block_group_nr, s_uuid
+    assert (first[56:58], first[90:92]) == (b"\x53\xef", b"\0\0")
+    assert (copy[56:58], copy[90:92]) == (b"\x53\xef", b"\1\0")
+    assert first[104:120] == copy[104:120]
+
+
 def test_the_command_line_seals_the_root(sandbox: Sandbox, image: Image, results: dict[str, Path]) -> None:
     binds = [Bind(results["uki"] / "skerry.efi", "/in/skerry.efi")]
     said = json.loads(sandbox.run(["ukify", "inspect", "/in/skerry.efi", "--json=short"], binds=binds).text)

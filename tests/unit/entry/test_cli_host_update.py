@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -215,3 +216,28 @@ def test_one_update_at_a_time(tmp_path: Path) -> None:
         raise AssertionError
     with held(tmp_path / "lock"):
         pass
+
+
+def test_an_update_that_ends_soon_is_waited_for(tmp_path: Path) -> None:
+    waited: list[float] = []
+    with contextlib.ExitStack() as another:
+        another.enter_context(held(tmp_path / "lock"))
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                another.close()
+
+        with held(tmp_path / "lock", patience_s=60, sleep=sleep):
+            assert len(waited) == 3
+
+
+def test_an_update_that_takes_long_is_not_waited_for(tmp_path: Path) -> None:
+    waited: list[float] = []
+    with (
+        held(tmp_path / "lock"),
+        pytest.raises(BusyError),
+        held(tmp_path / "lock", patience_s=5, sleep=waited.append),
+    ):
+        raise AssertionError
+    assert sum(waited) == 5

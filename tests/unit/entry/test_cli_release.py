@@ -195,6 +195,15 @@ def test_a_key_is_kept_when_asked(published: Operator) -> None:
     assert listed[0]["here"] == ["root-1", "root-2", "root-4"]
 
 
+def test_a_refresh_tells_of_a_channel_that_expired(operator: Operator) -> None:
+    Releases(operator.directory, FakeClock(now=SystemClock().now() - 100 * 86400))
+    status, _, err = operator.type("refresh")
+    assert status == 0
+    assert "warning: stable expired, and hosts take nothing of it, on 20" in err
+    operator.done("renew", "stable")
+    assert operator.type("refresh")[2] == ""
+
+
 def test_a_change_is_signed_elsewhere(published: Operator, tmp_path: Path) -> None:
     stick, vault = str(tmp_path / "stick"), tmp_path / "vault"
     vault.mkdir()
@@ -205,6 +214,7 @@ def test_a_change_is_signed_elsewhere(published: Operator, tmp_path: Path) -> No
     published.done("prepare", stick, "root")
     status, _, err = published.type("assemble", stick)
     assert (status, "no key of root is here" in err) == (1, True), err
+    assert "root-3" not in err, "of which only the public half is here"
     status, out, _ = published.type("sign", stick, "--dry-run", keys=str(vault))
     assert "root version 2: 0 of 2 signatures, 2 more needed" in out
     status, out, err = published.type("sign", stick, keys=str(vault))

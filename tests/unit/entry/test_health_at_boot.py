@@ -14,11 +14,13 @@ from fakes.health_machine import FakeMachine, block
 from skerry.entry.health import START_TIMER, STOP_TIMER, Health, main
 from skerry.host.health.check import Status
 from skerry.host.health.decide import Decision, Verdict
+from skerry.host.health.evidence import HUNG
 from skerry.host.health.network import NetworkLook
 from skerry.host.health.record import Before, Occasion, Records
 from skerry.host.health.units import UnitLook
 from skerry.host.update import lock
 from skerry.host.update.journal import Journal, State, Step
+from skerry.host.update.machine import NO_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,6 +264,18 @@ def test_a_panic_is_told_by_its_last_words(world: World) -> None:
     world.boot("back", "1")
     world.health().settle()
     assert world.journal.read().reason == words
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("32\n", HUNG), ("0\n", NO_REPORT), ("not a number\n", NO_REPORT)]
+)
+def test_a_hang_is_told_by_the_watchdog(world: World, status: str, reason: str) -> None:
+    world.uncounted()
+    (world.root / "efi/EFI/Linux/skerry_2+2-1.efi").rename(world.root / "efi/EFI/Linux/skerry_2+0-3.efi")
+    world.fake.write("sys/class/watchdog/watchdog0/bootstatus", status)
+    world.boot("back", "1")
+    world.health().settle()
+    assert world.journal.read().reason == reason
 
 
 def test_an_update_at_work_is_waited_for_and_then_left_alone(world: World) -> None:

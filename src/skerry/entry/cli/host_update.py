@@ -13,15 +13,19 @@ from skerry.kit.errors import SkerryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from skerry.host.update.engine import Engine, Wish
+    from skerry.host.update.engine import Engine
     from skerry.host.update.preview import Preview
     from skerry.host.update.reboot import RebootPlan
+    from skerry.host.update.wish import Wish
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 _CHANNEL = click.option("--channel", metavar="NAME", help="Another channel than the settings say, this once.")
 _FORCE = click.option("--force", is_flag=True, help="Try a version again that failed here before.")
 _REBOOT = click.option("--reboot", is_flag=True, help="Reboot into it at once.")
 _PLAN = click.option("--plan", "--dry-run", "plan", is_flag=True, help="Only show what would be done.")
+
+# Writing down what became of a boot takes some seconds, right when a person comes to look.
+PATIENCE_S = 60.0
 
 
 @contextlib.contextmanager
@@ -40,7 +44,7 @@ def engine(*, as_json: bool = False, locked: bool = True) -> Iterator[Engine]:
 
     with contextlib.ExitStack() as stack:
         if locked:
-            stack.enter_context(lock.held())
+            stack.enter_context(lock.held(patience_s=PATIENCE_S))
         report = stack.enter_context(progress(as_json=False))
         yield of_this_machine(report=report, say=(lambda _: None) if as_json else say)
 
@@ -206,7 +210,7 @@ def _wish(
     force: bool = False,
     allow_downgrade: bool = False,
 ) -> Wish:
-    from skerry.host.update.engine import Wish
+    from skerry.host.update.wish import Wish
 
     return Wish(version, channel, force, allow_downgrade)
 

@@ -121,12 +121,10 @@ def refresh(desk: Desk, *, mend: bool) -> None:
     else:
         desk.carry_out(changes.Change("the timestamp is fresh"))
     for role, metadata in desk.state().every().items():
-        left = roles.expires_at(metadata.signed) - desk.now
-        if role not in roles.ONLINE and left < roles.valid_s(metadata.signed, role) * 0.3:
-            warn(
-                f"{role} is good until {roles.day(roles.expires_at(metadata.signed))}: "
-                f"skerry release renew {role}"
-            )
+        ends = roles.expires_at(metadata.signed)
+        if role not in roles.ONLINE and ends - desk.now < roles.valid_s(metadata.signed, role) * 0.3:
+            said = "is good until" if ends > desk.now else "expired, and hosts take nothing of it, on"
+            warn(f"{role} {said} {roles.day(ends)}: skerry release renew {role}")
 
 
 @click.command()

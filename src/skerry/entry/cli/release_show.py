@@ -99,7 +99,9 @@ def _describe(document: Channel, now: float) -> None:
     from skerry.image.release.roles import day
 
     newest = document.newest
-    told = f"{newest.version}, {len(document.releases)} releases" if newest else "no releases yet"
+    count = len(document.releases)
+    releases = "1 release" if count == 1 else f"{count} releases"
+    told = f"{newest.version}, {releases}" if newest else "no releases yet"
     click.echo(f"{document.channel}: {told}")
     if document.paused:
         since = f" since {day(document.paused_at)}" if document.paused_at else ""

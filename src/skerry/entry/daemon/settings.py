@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from skerry.kit.errors import Problem, ProblemsError, SkerryError
-from skerry.kit.toml_lines import Document, parse
+from skerry.kit.toml_lines import Document, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,20 +50,8 @@ class Settings:
 
 def read_settings(directory: Path) -> Settings:
     """The settings under `directory` (/etc/skerry). Raises ProblemsError with every problem found."""
-    settings = Settings()
-    problems: list[Problem] = []
-    for path in (directory / "skerryd.toml", *sorted(directory.glob("skerryd.toml.d/*.toml"))):
-        try:
-            text = path.read_text()
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), None, f"cannot be read: {error}"))
-            continue
-        try:
-            settings = apply(settings, parse(text, str(path)), problems)
-        except ProblemsError as error:
-            problems += error.problems
+    files = (directory / "skerryd.toml", *sorted(directory.glob("skerryd.toml.d/*.toml")))
+    settings, problems = overlaid(files, Settings(), apply)
     if problems:
         raise ProblemsError("the settings of skerryd cannot be used", problems)
     return settings

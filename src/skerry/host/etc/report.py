@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.host.etc.actions import Policy, Result
+from skerry.host.etc.document import FORMAT, read_document
 from skerry.host.etc.errors import EtcError
 from skerry.host.etc.tree import shown
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skerry.host.etc.actions import Action
-
-FORMAT = 1
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,13 +79,4 @@ def make_report(
 
 def read_report(path: Path) -> Report | None:
     """The report in a file; None where there is none. Raises EtcError."""
-    try:
-        data = path.read_bytes()
-        found = msgspec.json.decode(data, type=dict[str, object]).get("format")
-        if found != FORMAT:
-            raise EtcError(f"{path} is of format {found}, and this Skerry reads format {FORMAT}")
-        return msgspec.json.decode(data, type=Report)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise EtcError(f"{path} cannot be read: {error}") from error
+    return read_document(path, Report, EtcError)

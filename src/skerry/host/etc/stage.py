@@ -21,6 +21,7 @@ import msgspec
 
 from skerry.host.etc.actions import Policy
 from skerry.host.etc.carry_out import carry_out
+from skerry.host.etc.document import FORMAT, read_document
 from skerry.host.etc.errors import PlanError
 from skerry.host.etc.hands import Hands
 from skerry.host.etc.plan import plan
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 DIRECTORY = Path("/var/lib/skerry/etc")
 ETC = Path("/etc")
-FORMAT = 1
 _VERSION = r"\d+(?:\.\d+)*"
 _OWN = re.compile(rf"(?P<version>{_VERSION})(?P<tail>\.defaults|\.plan|\.report\.json)?")
 _STRAY = re.compile(rf"new|{_VERSION}(?:\.new|\.old|\.gone|\.defaults\.new|\.defaults\.gone)|\..*")
@@ -115,16 +115,7 @@ class Stager:
 
 def read_plan(path: Path) -> MergePlan | None:
     """The plan in a file; None where there is none. Raises PlanError."""
-    try:
-        data = path.read_bytes()
-        found = msgspec.json.decode(data, type=dict[str, object]).get("format")
-        if found != FORMAT:
-            raise PlanError(f"{path} is of format {found}, and this Skerry reads format {FORMAT}")
-        return msgspec.json.decode(data, type=MergePlan)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise PlanError(f"{path} cannot be read: {error}") from error
+    return read_document(path, MergePlan, PlanError)
 
 
 def first_boot(version: str, directory: Path, defaults: Path, now: float, hands: Hands) -> Report | None:

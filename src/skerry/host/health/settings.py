@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from skerry.host.health.errors import HealthSettingsError
-from skerry.kit.errors import Problem, ProblemsError, SkerryError
-from skerry.kit.toml_lines import Document, parse
+from skerry.kit.errors import Problem, SkerryError
+from skerry.kit.toml_lines import Document, overlaid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,20 +49,8 @@ def read_settings(directory: Path) -> HealthSettings:
 
 def check_settings(directory: Path) -> HealthSettings:
     """The settings under `directory`. Raises HealthSettingsError with every problem found."""
-    settings = HealthSettings()
-    problems: list[Problem] = []
-    for path in (directory / "health.toml", *sorted(directory.glob("health.toml.d/*.toml"))):
-        try:
-            document = parse(path.read_text(), str(path))
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), None, f"cannot be read: {error}"))
-            continue
-        except ProblemsError as error:
-            problems += error.problems
-            continue
-        settings = _apply(settings, document, problems)
+    files = (directory / "health.toml", *sorted(directory.glob("health.toml.d/*.toml")))
+    settings, problems = overlaid(files, HealthSettings(), _apply)
     if problems:
         raise HealthSettingsError("the settings of health cannot be used", problems)
     return settings

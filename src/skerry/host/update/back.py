@@ -1,4 +1,4 @@
-"""Going back: choosing the version in the other slot, by a person or by health.
+"""Going back: choosing the version in the other slot, by a person or by health; taking back what is staged.
 
 The entry of the running version is counted out, so that it is sorted behind the other: one rename, and that
 is the commit. Before it the other slot is read back against the hash in its own UKI, and its entry gets
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from skerry.host.update import machine
 from skerry.host.update.errors import RefusedError, VerifyError
 from skerry.host.update.journal import Event, Step
+from skerry.host.update.machine import Tried
 from skerry.image.release.version import is_newer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from skerry.host.update.around import EtcStager
     from skerry.host.update.disk import Disk, Slot
     from skerry.host.update.journal import Journal, State
     from skerry.host.update.situation import Situation
@@ -114,4 +116,18 @@ def go(
     journal.note(Event(now.now, "going back", other.version, running, reason))
     disk.recount(now.label(other.version), tries)
     disk.recount(now.label(running), 0)
+    return state
+
+
+def take_back(now: Situation, disk: Disk, journal: Journal, etc: EtcStager, reason: str) -> State:
+    """Have the next boot start what runs, not what is staged. Raises DiskError."""
+    version, running = now.state.target or "", now.machine.running
+    # The journal first: cut off after it, `arrive` counts the entry of a refused version out.
+    state = machine.refuse(now.state, reason, now.now, remember=version)
+    journal.record(state)
+    journal.note(Event(now.now, "taken back", version, running, reason))
+    if now.tried(running) is Tried.OUT:
+        disk.recount(now.label(running), None)
+    disk.remove_entries(now.label(version))
+    etc.unstage(version)
     return state

@@ -8,7 +8,8 @@ UpdateError
 ├── RefusedError        an update does not start: it could not end, or must not
 ├── DiskError           the disk failed, or is not one of ours
 │   └── VerifyError     what was read back is not what was written
-└── ChannelError        no repository or no such channel is set
+├── ChannelError        no repository or no such channel is set
+└── ClockError          this machine's clock is behind
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class VerifyError(DiskError):
 
 class ChannelError(UpdateError):
     """Where releases come from is not set, or has no such channel."""
+
+
+class ClockError(UpdateError):
+    """Nothing that depends on the time can be judged."""

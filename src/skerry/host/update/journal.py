@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.host.update.errors import JournalError, NewerJournalError
+from skerry.host.update.errors import DiskError, JournalError, NewerJournalError
 from skerry.kit.files import sync_directory, write_atomic
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+AHEAD_S = 86400.0  # set back by less, a clock was right enough
 STATE, HISTORY = "state.json", "history.jsonl"
 MOST_HISTORY_BYTES = 256 * 1024
 
@@ -78,8 +79,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     format: int = msgspec.field(default=FORMAT)
 
     def on_probation(self, now: float) -> bool:
-        """Whether health may still decide to go back."""
-        return self.step is Step.BLESSED and self.probation_until is not None and now < self.probation_until
+        """Whether health may still decide to go back. A clock that was far ahead must not make it last."""
+        until = self.probation_until
+        return self.step is Step.BLESSED and until is not None and self.since - AHEAD_S <= now < until
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,9 +112,19 @@ class Journal:
         return decode(document, str(path))
 
     def write(self, state: State) -> None:
-        """Put the state on the disk; it is there when this returns."""
+        """Put the state on the disk; it is there when this returns. Raises OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self.directory / STATE, encode(state), mode=0o600)
+
+    def record(self, state: State) -> None:
+        """The same, for those to whom a disk that does not take it is an end. Raises DiskError."""
+        try:
+            self.write(state)
+        except OSError as error:
+            raise DiskError(
+                f"the journal of updates cannot be written: {error.strerror or error}",
+                hint="look at `df /var` and `journalctl -k`",
+            ) from error
 
     def note(self, event: Event) -> None:
         """Add a line to the history. It informs people, so a full disk keeps nothing from going on."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from skerry.host.update import window as windows
 from skerry.image.release.channel import check_name
 from skerry.kit.errors import Problem, ProblemsError, SkerryError
-from skerry.kit.toml_lines import Document, parse
+from skerry.kit.toml_lines import Document, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,20 +84,7 @@ class UpdateSettings:
 
 def read_settings(root: Path) -> UpdateSettings:
     """The settings of the system below `root`. Raises ProblemsError with every problem found."""
-    settings = UpdateSettings()
-    problems: list[Problem] = []
-    for path in files(root):
-        try:
-            text = path.read_text()
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), None, f"cannot be read: {error}"))
-            continue
-        try:
-            settings = apply(settings, parse(text, str(path)), problems)
-        except ProblemsError as error:
-            problems += error.problems
+    settings, problems = overlaid(files(root), UpdateSettings(), apply)
     if problems:
         raise ProblemsError("the settings of updates cannot be used", problems)
     return settings

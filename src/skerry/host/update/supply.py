@@ -13,7 +13,7 @@ import hashlib
 import os
 from typing import IO, TYPE_CHECKING
 
-from skerry.host.update.errors import ChannelError, DiskError
+from skerry.host.update.errors import ChannelError, ClockError, DiskError
 from skerry.host.update.source import Cost
 
 if TYPE_CHECKING:
@@ -32,18 +32,31 @@ if TYPE_CHECKING:
     from skerry.kit.transport import Transport
 
 TRUST = ("etc/skerry/trust/root.json", "usr/lib/skerry/trust/root.json")
+BEHIND_S = 86400.0  # so far the clocks of hosts and of who signs may be apart
 
 
 class Repository:
     """Implements host.update.source.Source over one repository."""
 
-    def __init__(self, client: Client, fetcher: Fetcher) -> None:
-        self._client, self._fetcher = client, fetcher
+    def __init__(self, client: Client, fetcher: Fetcher, clock: Clock) -> None:
+        self._client, self._fetcher, self._clock = client, fetcher, clock
         self._plans: dict[str, PartPlan] = {}
         self._hashes: dict[Path, str] = {}
 
     def refresh(self) -> None:
+        """As told there; and ClockError where this machine has yet to come to the day of the signing.
+
+        A clock that was reset begins at the image's own time: waves and windows would be judged by it.
+        """
+        from skerry.image.release.roles import day
+
         self._client.refresh()
+        now, signed = self._clock.now(), self._client.trusted_time()
+        if now + BEHIND_S < signed:
+            raise ClockError(
+                f"the clock says {day(now)}, and what the repository offers was signed on {day(signed)}",
+                hint="set the clock, see timedatectl",
+            )
 
     def channel(self, name: str) -> Channel:
         return self._client.channel(name)
@@ -63,7 +76,8 @@ class Repository:
 
         for name in parts:
             part = manifest.part(name)
-            write.fetch(part, self._plan(part, have), self._bases(part, have), self._fetcher, report)
+            bases = self._bases(part, have)
+            self._plans[part.sha256] = write.fetch(part, self._plan(part, have), bases, self._fetcher, report)
 
     def write(
         self,
@@ -106,10 +120,10 @@ class Repository:
             yield io.BytesIO(reader.read())
 
     def _plan(self, part: Part, have: Sequence[Have]) -> PartPlan:
-        from skerry.image.content import write
+        from skerry.image.content.plan import choose
 
         if part.sha256 not in self._plans:
-            self._plans[part.sha256] = write.look(part, self._bases(part, have), self._fetcher)
+            self._plans[part.sha256] = choose(part, self._bases(part, have))
         return self._plans[part.sha256]
 
     def _bases(self, part: Part, have: Sequence[Have]) -> tuple[Base, ...]:
@@ -166,7 +180,7 @@ def open_repository(
     floored = FlooredClock(clock, built, known)
     over = transport or UrlTransport()
     client = Client(metadata, over, url, trusted.read_bytes(), floored)
-    return Repository(client, Fetcher(over, url, directory / "blobs"))
+    return Repository(client, Fetcher(over, url, directory / "blobs"), clock)
 
 
 @contextlib.contextmanager

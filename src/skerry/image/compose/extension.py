@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.image.compose import epoch, layers, mirror, mmdebstrap, root
+from skerry.image.compose import epoch, mirror, mmdebstrap, reader, root
 from skerry.image.compose.build import Store, tools_of
 from skerry.image.compose.errors import ComposeError
-from skerry.image.compose.reader import Reader
 from skerry.image.compose.recipe import ADDRESS, PACKAGE
 from skerry.image.compose.sandbox import Bind, Sandbox
 from skerry.image.compose.workshop import Workshop, identity
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from skerry.image.compose.build import Image
     from skerry.image.compose.layers import Layers
     from skerry.image.compose.mirror import Mirror
+    from skerry.image.compose.reader import Reader
 
 FORMAT = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
@@ -83,23 +83,12 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load(path: Path) -> ExtensionRecipe:
     """Read an extension's recipe. Raises ComposeError, or ProblemsError with every mistake on its line."""
-    try:
-        source = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"cannot read the recipe {path}: {error}") from error
-    document = layers.read(source, path)
-    read = Reader(document)
-    recipe = _read(read, document)
-    read.finish()
-    return recipe
+    return reader.load(path, _read)
 
 
 def keys() -> frozenset[str]:
     """Every key that an extension's recipe may have, dotted."""
-    nothing = layers.read("", Path())
-    read = Reader(nothing)
-    _read(read, nothing)
-    return frozenset(read.known)
+    return reader.keys(_read)
 
 
 def _read(read: Reader, document: Layers) -> ExtensionRecipe:

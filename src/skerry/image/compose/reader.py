@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import difflib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.image.compose import layers
+from skerry.image.compose.errors import ComposeError
 from skerry.image.compose.mirror import POCKETS
 from skerry.kit.errors import Problem, ProblemsError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from skerry.image.compose.layers import Layers
 
 FORMAT = 1
 
 T = TypeVar("T")
+
+
+def load(path: Path, values: Callable[[Reader, Layers], T]) -> T:
+    """What `values` takes out of a recipe. Raises ComposeError, or ProblemsError with every mistake."""
+    try:
+        source = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComposeError(f"cannot read the recipe {path}: {error}") from error
+    return parse(source, path, values)
+
+
+def parse(source: str, path: Path, values: Callable[[Reader, Layers], T]) -> T:
+    """The same of a text; `path` is for messages, and for what the recipe names relative to itself."""
+    document = layers.read(source, path)
+    read = Reader(document)
+    found = values(read, document)
+    read.finish()
+    return found
+
+
+def keys(values: Callable[[Reader, Layers], object]) -> frozenset[str]:
+    """Every key that `values` asks for, dotted."""
+    nothing = layers.read("", Path())
+    read = Reader(nothing)
+    values(read, nothing)
+    return frozenset(read.known)
 
 
 class Reader:

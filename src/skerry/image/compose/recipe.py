@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.image.compose import layers
-from skerry.image.compose.errors import ComposeError
-from skerry.image.compose.reader import Reader
+from skerry.image.compose import layers, reader
 from skerry.image.release import channel
 from skerry.kit.errors import ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from skerry.image.compose.layers import Layers
+    from skerry.image.compose.reader import Reader
 
 ARCHITECTURES = ("amd64",)
 # GPT gives a partition's name 36 characters: NAME_VERSION_verity fits by these two.
@@ -38,6 +37,8 @@ UNIT = re.compile(
     r"[\w:.\\@-]+\.(service|socket|target|timer|path|mount|automount|swap|slice|scope)", re.ASCII
 )
 WORD = re.compile(r"[!-~]+")
+# From the second group of 32768 blocks on, ext4 keeps a copy of its superblock: os/initrd/init needs it.
+DATA_LEAST_MIB = 144
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +112,17 @@ class Recipe:
 
 def load(path: Path) -> Recipe:
     """Read a recipe. Raises ComposeError where the file cannot be read, ProblemsError where it is wrong."""
-    try:
-        source = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"cannot read the recipe {path}: {error}") from error
-    return parse(source, path)
+    return reader.load(path, _read)
 
 
 def parse(source: str, path: Path) -> Recipe:
     """The recipe in `source`; `path` is for messages and for what the recipe names relative to itself."""
-    document = layers.read(source, path)
-    read = Reader(document)
-    recipe = _read(read, document)
-    read.finish()
-    return recipe
+    return reader.parse(source, path, _read)
 
 
 def keys() -> frozenset[str]:
     """Every key that a recipe may have, dotted."""
-    nothing = layers.read("", Path())
-    read = Reader(nothing)
-    _read(read, nothing)
-    return frozenset(read.known)
+    return reader.keys(_read)
 
 
 def _read(read: Reader, document: Layers) -> Recipe:
@@ -148,7 +138,7 @@ def _read(read: Reader, document: Layers) -> Recipe:
         esp_mib=read.size("disk.esp_mib", 64, 4096),
         slot_mib=read.size("disk.slot_mib", 128, 16384),
         verity_mib=read.size("disk.verity_mib", 4, 1024),
-        data_mib=read.size("disk.data_mib", 32, 16384),
+        data_mib=read.size("disk.data_mib", DATA_LEAST_MIB, 16384),
     )
     return Recipe(
         name=name or "",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from skerry.image.release.state import State
     from skerry.kit.progress import Reporter
 
+REACH = 100  # so many releases before may be updated by blocks; each takes 80 bytes of a manifest
 FILES = {ROOT: "root.erofs", UKI: "skerry.efi"}
 
 
@@ -79,7 +80,8 @@ def release_of(
     work.mkdir(parents=True, exist_ok=True)
     raw = [*publish.image_parts(store.path(label), image.root_hash), *map(_extension, extensions)]
     older = list(_older(repository, state, channel, patches, store, work))
-    made = publish.parts_of(raw, older, work, level=level, report=report)
+    indexed = _indexed(repository, state)
+    made = publish.parts_of(raw, older, work, indexed=indexed, level=level, report=report)
     files = {blob: one.files[blob.sha256] for one in made for blob in one.part.blobs}
     etc = _etc(store.path(label, "tree.tar"), work)
     files[etc] = work / etc.sha256
@@ -113,6 +115,18 @@ def _older(
         manifest = repository.manifest(state, wanted[version], version)
         for part in manifest.parts:
             yield publish.Older(part.name, version, _raw(repository, manifest, part, store, work))
+
+
+def _indexed(repository: Repository, state: State) -> list[publish.Indexed]:
+    """The parts of the last releases of all channels, by what their indexes say of them."""
+    where = {entry.version: name for name, document in state.documents.items() for entry in document.releases}
+    last = sorted(where, key=versions.parse, reverse=True)[:REACH]
+    manifests = [repository.manifest(state, where[version], version) for version in last]
+    return [
+        publish.Indexed(part.name, part.sha256, repository.blob(part.index))
+        for manifest in manifests
+        for part in manifest.parts
+    ]
 
 
 def _raw(repository: Repository, manifest: Manifest, part: Part, store: Store, work: Path) -> Path:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from skerry.image.content import packing
 from skerry.image.content.errors import FormatError, NewerFormatError
+from skerry.image.content.fetch import coalesced
 from skerry.image.content.verity import BLOCK_BYTES, DIGEST_BYTES
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where each different block is: `base[id]`, `block[id]` on this host; -1 where its frame is needed."""
+    """Where each different block is on this host: `block[id]`; -1 where its frame is needed."""
 
-    base: array[int]
     block: array[int]
     needed: tuple[int, ...]  # frames, ascending
 
@@ -73,6 +73,10 @@ class Found:
         """The bytes of the pack that are needed."""
         frames = [index.frames[number] for number in self.needed]
         return [(frame.at, frame.at + frame.stored) for frame in frames]
+
+    def pack_bytes(self, index: Index) -> int:
+        """What of the pack is fetched, with what lies between."""
+        return sum(to - at for at, to in coalesced(self.spans(index)))
 
 
 def digests_of(path: Path, size: int, salt: bytes) -> Iterator[bytes]:
@@ -149,20 +153,20 @@ def read(blob: bytes) -> Index:
     return Index(size, salt[:salt_size], ids, tuple(known), _frames(classes, table))
 
 
-def locate(index: Index, bases: Sequence[Iterable[bytes]]) -> Found:
-    """Find blocks by the cut digests of older versions; the first base that has one gives it."""
-    base = array("i", [_NOWHERE]) * len(index.digests)
+def locate(index: Index, digests: Iterable[bytes]) -> Found:
+    """Find blocks by the cut digests of an older version, in the order of its blocks."""
     block = array("i", [_NOWHERE]) * len(index.digests)
     wanted = {digest: one for one, digest in enumerate(index.digests)}
-    for number, digests in enumerate(bases):
-        for at, digest in enumerate(digests):
-            one = wanted.get(digest)
-            if one is not None and base[one] == _NOWHERE:
-                base[one], block[one] = number, at
+    for at, digest in enumerate(digests):
+        one = wanted.get(digest)
+        if one is not None and block[one] == _NOWHERE:
+            block[one] = at
     needed = tuple(
-        number for number, frame in enumerate(index.frames) if any(base[one] == _NOWHERE for one in frame.ids)
+        number
+        for number, frame in enumerate(index.frames)
+        if any(block[one] == _NOWHERE for one in frame.ids)
     )
-    return Found(base, block, needed)
+    return Found(block, needed)
 
 
 def _runs(classes: bytes) -> Iterator[Sequence[int]]:

@@ -2,10 +2,11 @@
 
     same     an older version on this host has it, byte for byte: nothing is fetched
     patch    made for exactly a version that this host has
-    blocks   the index, and the frames of the pack with blocks that this host has not
+    blocks   the index, and the frames of the pack with blocks that a version on this host has not
     full     the whole part, compressed; nothing ever costs more
 
-Looking into the index costs its bytes, so `worth_looking` says first whether blocks can win at all.
+All that is decided on is in the signed manifest: sizes of blobs, and what each release that was published
+before lacks of the pack. To look into the index first would cost its bytes, also where blocks do not win.
 """
 
 from __future__ import annotations
@@ -63,19 +64,15 @@ def patch_for(part: Part, bases: Sequence[Base]) -> tuple[Patch, Base] | None:
     return min(fitting, key=lambda one: one[0].blob.size, default=None)
 
 
-def worth_looking(part: Part, bases: Sequence[Base]) -> bool:
-    """Whether to fetch the index: not where nothing is to be found, nor where a patch costs as little."""
-    if not bases or any(base.sha256 == part.sha256 for base in bases):
-        return False
-    found = patch_for(part, bases)
-    return part.index.size < (part.full.size if found is None else found[0].blob.size) / 8
+def blocks_for(part: Part, bases: Sequence[Base]) -> tuple[int, Base] | None:
+    """What blocks cost, index and all, and from which version that is here; None where that is not known."""
+    known = part.blocks_from
+    fitting = [(part.index.size + known[base.sha256], base) for base in bases if base.sha256 in known]
+    return min(fitting, key=lambda one: one[0], default=None)
 
 
-def choose(part: Part, bases: Sequence[Base], *, pack_bytes: int | None = None) -> PartPlan:
-    """The way that fetches least; of equals the simpler one.
-
-    `pack_bytes` is how much of the pack is needed (blocks.locate); None where nobody looked.
-    """
+def choose(part: Part, bases: Sequence[Base]) -> PartPlan:
+    """The way that fetches least; of equals the simpler one."""
     for base in bases:
         if base.sha256 == part.sha256:
             return PartPlan(part.name, Kind.SAME, 0, f"{base.version} has the same {part.name}", base.version)
@@ -89,14 +86,11 @@ def choose(part: Part, bases: Sequence[Base], *, pack_bytes: int | None = None) 
                 base.version, patch,
             )
         )  # fmt: skip
-    if pack_bytes is not None:
-        cost = part.index.size + pack_bytes
-        of = " and ".join(base.version for base in bases)
-        plans.append(
-            PartPlan(part.name, Kind.BLOCKS, cost, f"most blocks are here already, in {of}", bases[0].version)
-            if bases
-            else PartPlan(part.name, Kind.BLOCKS, cost, "its blocks come to less than the whole")
-        )
+    by_blocks = blocks_for(part, bases)
+    if by_blocks is not None:
+        cost, base = by_blocks
+        why = f"most blocks are here already, in {base.version}"
+        plans.append(PartPlan(part.name, Kind.BLOCKS, cost, why, base.version))
     return min(plans, key=lambda plan: plan.bytes_to_fetch)
 
 

@@ -18,12 +18,13 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from skerry.image.content import blocks, packing, verity
+from skerry.image.content.errors import FormatError
 from skerry.image.release.manifest import Blob, Part, Patch
 from skerry.kit.files import write_atomic
 from skerry.kit.progress import Phase, Progress, Reporter, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 MADE = 3  # raise it when the same content would now give other blobs
 _CHUNK_BYTES = 1 << 20
@@ -44,6 +45,14 @@ class Older(msgspec.Struct, frozen=True):
     name: str
     version: str
     path: Path
+
+
+class Indexed(msgspec.Struct, frozen=True):
+    """The same part of an earlier release, by its SHA-256, of which the index blob is at hand."""
+
+    name: str
+    sha256: str
+    index: Path
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -78,20 +87,34 @@ def parts_of(
     previous: Sequence[Older],
     store: Path,
     *,
+    indexed: Sequence[Indexed] = (),
     level: int = packing.LEVEL,
     patches: bool = True,
     report: Reporter = silent,
 ) -> tuple[Published, ...]:
-    """Make all blobs of these parts in `store`. Raises ContentError, OSError."""
+    """Make all blobs of these parts in `store`. Raises ContentError, OSError.
+
+    Hosts with an earlier release have a patch where it is one of `previous`, and blocks where it is one of
+    `previous` or `indexed`; others take the whole.
+    """
     (store / "made").mkdir(parents=True, exist_ok=True)
     return tuple(
-        _part(raw, [one for one in previous if one.name == raw.name], store, level, patches, report)
+        _part(
+            raw, [one for one in previous if one.name == raw.name],
+            [one for one in indexed if one.name == raw.name], store, level, patches, report,
+        )
         for raw in files
-    )
+    )  # fmt: skip
 
 
 def _part(
-    raw: Raw, previous: Sequence[Older], store: Path, level: int, patches: bool, report: Reporter
+    raw: Raw,
+    previous: Sequence[Older],
+    indexed: Sequence[Indexed],
+    store: Path,
+    level: int,
+    patches: bool,
+    report: Reporter,
 ) -> Published:
     sha256 = sha256_of(raw.path)
     sealed = None if raw.hashes is None else verity.describe(raw.hashes, raw.root_hash or "")
@@ -126,8 +149,35 @@ def _part(
         patch = _patch(work, one, raw, older[one.version], sha256)
         if patch.blob.size < whole.size:
             made.append(patch)
-    part = Part(raw.name, raw.path.stat().st_size, sha256, whole, index, pack, tuple(made), sealed)
+    digests = {one.sha256: _digests(one.index, salt) for one in indexed} | {
+        older[one.version]: blocks.digests_of(one.path, one.path.stat().st_size, salt) for one in previous
+    }
+    digests.pop(sha256, None)
+    reach = _blocks_from(store / index.sha256, whole.size, digests)
+    size = raw.path.stat().st_size
+    part = Part(raw.name, size, sha256, whole, index, pack, tuple(made), sealed, reach)
     return Published(part, {blob.sha256: store / blob.sha256 for blob in part.blobs})
+
+
+def _blocks_from(index: Path, full_bytes: int, older: Mapping[str, Iterable[bytes]]) -> dict[str, int]:
+    """How much of the pack each older part takes, by its SHA-256, where that wins against the whole."""
+    new = blocks.read(index.read_bytes())
+    found = {}
+    for sha256, digests in sorted(older.items()):
+        needed = blocks.locate(new, digests).pack_bytes(new)
+        if index.stat().st_size + needed < full_bytes:
+            found[sha256] = needed
+    return found
+
+
+def _digests(index: Path, salt: bytes) -> Iterator[bytes]:
+    """The different blocks of an older part; none where its index is of another salt, or cannot be read."""
+    try:
+        old = blocks.read(index.read_bytes())
+    except (OSError, FormatError):
+        return
+    if old.salt == salt:
+        yield from old.digests
 
 
 def _patch(work: _Work, old: Older, new: Raw, from_sha256: str, to_sha256: str) -> Patch:

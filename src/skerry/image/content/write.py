@@ -1,6 +1,5 @@
 """Makes a part on a host, as planned: fetches what that takes, and fills a slot or a file with it.
 
-    look    what of the part is here, and so the plan
     fetch   all that the plan needs from the network, so that filling needs none
     write   base, blobs → slot; the SHA-256 of the whole is the judge. What a smaller way got wrong is
             made again from the full blob
@@ -14,9 +13,8 @@ import os
 from collections import OrderedDict
 from typing import IO, TYPE_CHECKING
 
-from skerry.image.content import blocks, packing, patch, plan, verity
+from skerry.image.content import blocks, packing, patch, verity
 from skerry.image.content.errors import BaseError, DeviceError, FormatError, MismatchError
-from skerry.image.content.fetch import coalesced
 from skerry.image.content.plan import Base, Kind, PartPlan
 from skerry.image.content.sink import Sink
 from skerry.kit.progress import Phase, Progress, Reporter, silent
@@ -32,31 +30,27 @@ READ_BYTES = 1 << 20
 KEPT_FRAMES = 8  # of at most 1 MiB
 
 
-def look(part: Part, bases: Sequence[Base], fetcher: Fetcher, report: Reporter = silent) -> PartPlan:
-    """Plan a part; fetches its index where blocks may be the smallest way. Raises TransportError."""
-    if not plan.worth_looking(part, bases):
-        return plan.choose(part, bases)
-    try:
-        index, found = _survey(part, bases, fetcher, report)
-    except (FormatError, DeviceError) as error:
-        report(Progress(f"download {part.name}", Phase.ADVANCED, note=f"blocks cannot be used: {error}"))
-        return plan.choose(part, bases)
-    needed = sum(to - at for at, to in coalesced(found.spans(index)))
-    return plan.choose(part, bases, pack_bytes=needed)
-
-
 def fetch(
     part: Part, planned: PartPlan, bases: Sequence[Base], fetcher: Fetcher, report: Reporter = silent
-) -> None:
-    """Bring everything that `write` will need. Raises TransportError, ContentError."""
+) -> PartPlan:
+    """Bring everything that `write` will need. Raises TransportError, MismatchError.
+
+    Returns the plan to write by: it is the whole part where the index, or what is here, is not as it was
+    signed for.
+    """
     step = f"download {part.name}"
+    if planned.kind is Kind.BLOCKS:
+        try:
+            index, found = _survey(part, _base(planned, bases), fetcher, report)
+            fetcher.ranges(part.pack, found.spans(index), report, step=step)
+        except (BaseError, DeviceError, FormatError, MismatchError) as error:
+            planned = _whole(part, planned, error)
+            report(Progress(step, Phase.ADVANCED, note=planned.why))
     if planned.kind is Kind.FULL:
         fetcher.blob(part.full, report, step=step)
     elif planned.kind is Kind.PATCH and planned.patch is not None:
         fetcher.blob(planned.patch.blob, report, step=step)
-    elif planned.kind is Kind.BLOCKS:
-        index, found = _survey(part, bases, fetcher, report)
-        fetcher.ranges(part.pack, found.spans(index), report, step=step)
+    return planned
 
 
 def write(
@@ -79,12 +73,16 @@ def write(
     except (BaseError, FormatError, MismatchError) as error:
         if planned.kind is Kind.FULL:
             raise
-        said = f"{planned.kind} failed, so the whole is fetched: {error}"
-        report(Progress(f"write {part.name}", Phase.ADVANCED, note=said))
-        full = PartPlan(part.name, Kind.FULL, part.full.size, said)
+        full = _whole(part, planned, error)
+        report(Progress(f"write {part.name}", Phase.ADVANCED, note=full.why))
         _fill(part, full, bases, Sink(part, target, hashes, report), fetcher, report)
         return Kind.FULL
     return planned.kind
+
+
+def _whole(part: Part, planned: PartPlan, error: Exception) -> PartPlan:
+    said = f"{planned.kind} failed, so the whole is fetched: {error}"
+    return PartPlan(part.name, Kind.FULL, part.full.size, said)
 
 
 def _fill(
@@ -107,24 +105,16 @@ def _fill(
             for chunk in patch.apply(head, file, source):
                 sink.write(chunk)
     else:
-        _fill_by_blocks(part, bases, sink, fetcher, report)
+        _fill_by_blocks(part, _base(planned, bases), sink, fetcher, report)
     sink.finish()
 
 
-def _fill_by_blocks(
-    part: Part, bases: Sequence[Base], sink: Sink, fetcher: Fetcher, report: Reporter
-) -> None:
-    index, found = _survey(part, bases, fetcher, report)
+def _fill_by_blocks(part: Part, base: Base, sink: Sink, fetcher: Fetcher, report: Reporter) -> None:
+    index, found = _survey(part, base, fetcher, report)
     packed = fetcher.ranges(part.pack, found.spans(index), report, step=f"download {part.name}")
     try:
-        with packed.open("rb") as file:
-            fetched = _Fetched(index, found, file).block
-            sources = [_opened(base) for base in bases]
-            try:
-                _assemble(index, found, sources, fetched, sink)
-            finally:
-                for source in sources:
-                    source.close()
+        with packed.open("rb") as file, _opened(base) as source:
+            _assemble(index, found, source, _Fetched(index, found, file).block, sink)
         sink.finish()
     except (FormatError, MismatchError):
         fetcher.forget(packed)  # nothing vouched for it
@@ -132,26 +122,20 @@ def _fill_by_blocks(
 
 
 def _assemble(
-    index: Index, found: Found, sources: list[IO[bytes]], fetched: Callable[[int], bytes], sink: Sink
+    index: Index, found: Found, source: IO[bytes], fetched: Callable[[int], bytes], sink: Sink
 ) -> None:
-    """Write all blocks in order; neighbours of a base in one read."""
+    """Write all blocks in order; neighbours of the base in one read."""
     ids, size, at = index.ids, verity.BLOCK_BYTES, 0
     most = READ_BYTES // size
     while at < len(ids):
-        one = ids[at]
-        base, block = found.base[one], found.block[one]
-        if base < 0:
-            run, data = 1, fetched(one)
+        block = found.block[ids[at]]
+        run = 1
+        if block < 0:
+            data = fetched(ids[at])
         else:
-            run = 1
-            while (
-                run < most
-                and at + run < len(ids)
-                and found.base[ids[at + run]] == base
-                and found.block[ids[at + run]] == block + run
-            ):
+            while run < most and at + run < len(ids) and found.block[ids[at + run]] == block + run:
                 run += 1
-            data = _pread(sources[base], block * size, run * size)
+            data = _pread(source, block * size, run * size)
         end = min((at + run) * size, index.size)
         sink.write(memoryview(data)[: end - at * size])
         at += run
@@ -189,12 +173,15 @@ class _Fetched:
         return data[at : at + verity.BLOCK_BYTES]
 
 
-def _survey(part: Part, bases: Sequence[Base], fetcher: Fetcher, report: Reporter) -> tuple[Index, Found]:
+def _survey(part: Part, base: Base, fetcher: Fetcher, report: Reporter) -> tuple[Index, Found]:
     """The index of a part, and what of it is here."""
     index = blocks.read(fetcher.blob(part.index, report, step=f"download {part.name} (index)").read_bytes())
     if index.size != part.size:
         raise FormatError(f"the index is of another {part.name}: {index.size} bytes, not {part.size}")
-    return index, blocks.locate(index, [_digests(base, index) for base in bases])
+    found = blocks.locate(index, _digests(base, index))
+    if part.index.size + found.pack_bytes(index) > part.full.size:
+        raise BaseError(f"{base.version} has not the blocks that it had when this {part.name} was published")
+    return index, found
 
 
 def _digests(base: Base, index: Index) -> Iterable[bytes]:

@@ -69,7 +69,11 @@ class Verity(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part: "root", "uki" or "extension:NAME"; `size` and `sha256` are of its raw content."""
+    """One part: "root", "uki" or "extension:NAME"; `size` and `sha256` are of its raw content.
+
+    `blocks_from` says, by the SHA-256 of the same part of an older release, how many bytes of the pack make
+    this one from it, where that and the index are less than `full`: so no host asks in vain.
+    """
 
     name: str
     size: int
@@ -79,11 +83,15 @@ class Part(msgspec.Struct, frozen=True):
     pack: Blob
     patches: tuple[Patch, ...] = ()
     verity: Verity | None = None
+    blocks_from: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         if not _PART.fullmatch(self.name):
             raise DocumentError(f"{self.name!r} is not the name of a part")
-        _check_hash(self.sha256)
+        for sha256, needed in {self.sha256: 0, **self.blocks_from}.items():
+            _check_hash(sha256)
+            if needed < 0:
+                raise DocumentError(f"{self.name} takes {needed} bytes of blocks from {sha256[:12]}")
 
     @property
     def blobs(self) -> tuple[Blob, ...]:

@@ -185,7 +185,7 @@ def _sign(metadata: roles.AnyMetadata, role: str, by: tuple[Root | Targets, ...]
 def _too_few(
     role: str, have: int, needed: int, delegator: Root | Targets, keyring: Keyring
 ) -> MissingKeyError | ThresholdError:
-    names = [one.name for one in keyring.list()]
+    names = [one.name for one in keyring.list() if one.private]
     keyids = delegator.get_delegated_role(role).keyids
     hint = (
         "bring the keys to this machine, or write the change out with --prepare DIR, sign it where they are "
@@ -193,7 +193,7 @@ def _too_few(
     )
     ids = ", ".join(keyid[:12] for keyid in keyids)
     if have == 0:
-        where = f"{keyring.directory} has {', '.join(names) or 'no keys'}"
+        where = f"{keyring.directory} has {', '.join(names) or 'none at all'}"
         return MissingKeyError(f"no key of {role} is here ({where}); it is one of {ids}", hint=hint)
     return ThresholdError(f"{role} needs {needed} signatures and has {have}; its keys are {ids}", hint=hint)
 

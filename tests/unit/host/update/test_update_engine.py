@@ -24,13 +24,13 @@ from fakes.update import (
     verity_of,
 )  # fmt: skip
 from skerry.host.update.around import EtcChange, EtcPreview
-from skerry.host.update.engine import Wish
 from skerry.host.update.entries import label_of
 from skerry.host.update.errors import DiskError, RefusedError, VerifyError
 from skerry.host.update.gate import Permission
 from skerry.host.update.journal import Journal, State, Step
 from skerry.host.update.machine import NO_REPORT
 from skerry.host.update.settings import Strategy, WindowSettings
+from skerry.host.update.wish import Wish
 from skerry.image.release.errors import StaleError
 from skerry.image.release.manifest import Part
 

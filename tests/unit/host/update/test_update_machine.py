@@ -147,6 +147,13 @@ def test_probation_ends_by_the_clock() -> None:
     assert machine.settled(state, 160).step is Step.IDLE
 
 
+def test_probation_that_began_under_a_clock_far_ahead_ends_when_that_is_mended() -> None:
+    in_2038, mended = 2_147_483_648.0, 1_795_000_000.0
+    state = machine.blessed(State(step=Step.TRYING, target=NEW), in_2038)
+    assert state.on_probation(in_2038 - 60)
+    assert machine.settled(state, mended).step is Step.IDLE
+
+
 class TestJournal:
     def test_begins_empty_and_keeps_what_is_written(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path / "update")

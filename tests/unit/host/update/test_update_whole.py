@@ -17,7 +17,7 @@ from fakes.parts import blocks_of, write_root
 from fakes.releases import MIB, Disk, Releases, blob_of
 from fakes.update import FakeAround, FakeEtc, Fuse
 from skerry.host.update.engine import Engine
-from skerry.host.update.errors import ChannelError
+from skerry.host.update.errors import ChannelError, ClockError
 from skerry.host.update.journal import Journal, Step
 from skerry.host.update.keep import Keep
 from skerry.host.update.linux import LinuxDisk
@@ -183,6 +183,19 @@ def test_metadata_that_nobody_renewed_is_refused(world: World) -> None:
     world.clock._passed = 400 * 86400
     with pytest.raises(StaleError):
         world.engine().check()
+
+
+def test_a_clock_before_the_signing_is_told_and_nothing_is_staged(world: World) -> None:
+    world.clock = FakeClock(now=world.clock.now() - 40 * 86400)  # as one that began at the image's own time
+    with pytest.raises(ClockError, match=r"the clock says 2023-10-05 .* was signed on 2023-11-14") as refused:
+        world.engine().stage()
+    assert "timedatectl" in (refused.value.hint or "")
+    assert [slot.version for slot in world.disk.slots()] == [OLD, None]
+
+
+def test_a_clock_that_is_a_little_behind_is_none_the_worse(world: World) -> None:
+    world.clock = FakeClock(now=world.clock.now() - 3600)
+    assert world.engine().check().version == NEW
 
 
 def test_without_a_repository_or_trust_it_is_said(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_both_slots_are_alike_and_only_one_has_a_name(tmp_path: Path) -> None:
         ("verity", "small_2026.11.0_verity", 4),
         ("root", "_empty", 128),
         ("verity", "_empty", 4),
-        ("data", "skerry_data", 96),
+        ("data", "skerry_data", 144),
     ]
 
 

@@ -31,7 +31,7 @@ def line_of(text: str, words: str) -> int:
 def test_values_are_as_written() -> None:
     recipe = parse(SMALL, NOWHERE)
     assert (recipe.name, recipe.packages, recipe.disk, recipe.mask, recipe.mirror) == (
-        "small", ("podman", "crun"), Disk(64, 128, 4, 96), (), None,
+        "small", ("podman", "crun"), Disk(64, 128, 4, 144), (), None,
     )  # fmt: skip
 
 
@@ -90,6 +90,7 @@ def test_the_shipped_recipe_is_one() -> None:
         ("files = []", 'files = ["gone"]', "there is no directory gone"),
         ('"ssh.service"', '"ssh"', "'ssh' is not the name of a unit"),
         ("esp_mib = 64", "esp_mib = 1", "disk.esp_mib is 1; it must be from 64 to 4096"),
+        ("data_mib = 144", "data_mib = 96", "disk.data_mib is 96; it must be from 144 to 16384"),
         ("esp_mib = 64", "esp_mib = true", "disk.esp_mib must be a whole number"),
         ("esp_mib = 64", "esp_mib = 64.0", "disk.esp_mib must be a whole number"),
         ("root_mib = 100", "root_mib = 0", "budget.root_mib is 0"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -43,6 +44,15 @@ def needed(data: bytes) -> tuple[str, ...]:
         data[table + value : data.index(b"\0", table + value)] for tag, value in entries if tag == _NEEDED
     )
     return tuple(name.decode() for name in names)
+
+
+def needs_of(path: Path) -> tuple[str, ...]:
+    """The libraries that a file needs; none where it is no ELF file."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return ()
+        file.seek(0)
+        return needed(file.read())
 
 
 def closure(start: Iterable[str], needs: Callable[[str], Iterable[str]]) -> set[str]:

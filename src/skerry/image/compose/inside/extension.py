@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 from skerry.image.compose.inside import trim
-from skerry.image.compose.inside.elf import needed
+from skerry.image.compose.inside.elf import needs_of
 from skerry.image.compose.inside.pack import lay_over, pack
 from skerry.image.compose.inside.trim import LIBRARIES
 
@@ -105,7 +105,7 @@ def bring_libraries(tree: Path, had: Path, image: set[str]) -> tuple[list[str], 
     waiting = [path for path in sorted(tree.rglob("*")) if path.is_file() and not path.is_symlink()]
     while waiting:
         path = waiting.pop()
-        for name in _needs(path):
+        for name in needs_of(path):
             place = f"{LIBRARIES}/{name}"
             if name in own or place in image or name in missing:
                 continue
@@ -139,11 +139,3 @@ def interpreters(tree: Path, image: set[str]) -> list[str]:
         if wanted not in image and not (tree / wanted).exists():
             missing.add(f"/{wanted} (for {path.relative_to(tree)})")
     return sorted(missing)
-
-
-def _needs(path: Path) -> tuple[str, ...]:
-    with path.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
-            return ()
-        file.seek(0)
-        return needed(file.read())

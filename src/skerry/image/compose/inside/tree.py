@@ -91,6 +91,7 @@ def _forget_the_build() -> None:
         "etc/systemd/user/*",
         "etc/*-",
         "etc/.pwd.lock",
+        "etc/.resolv.conf.*.bak",
     ):
         for path in TREE.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

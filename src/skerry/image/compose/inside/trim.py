@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from skerry.image.compose.inside.elf import closure, needed
+from skerry.image.compose.inside.elf import closure, needs_of
 
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
@@ -68,11 +68,11 @@ def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:
             if path.is_symlink() or path.parent == directory or not path.is_file():
                 continue
             if "usr/lib/modules" not in root:
-                wanted |= dict.fromkeys(_needs(path), str(path.relative_to(tree)))
+                wanted |= dict.fromkeys(needs_of(path), str(path.relative_to(tree)))
     start = [*wanted, *(name for name in names if any(PurePosixPath(name).match(one) for one in dlopened))]
 
     def needs(name: str) -> tuple[str, ...]:
-        found = _needs(names[name]) if name in names else ()
+        found = needs_of(names[name]) if name in names else ()
         wanted.update(dict.fromkeys(set(found) - wanted.keys(), f"{LIBRARIES}/{name}"))
         return found
 
@@ -82,14 +82,6 @@ def unused_libraries(tree: Path, dlopened: list[str]) -> list[Path]:
         raise ValueError("; ".join(f"{by} needs {name}" for name, by in sorted(missing.items())))
     kept = {names[name] for name in used if name in names}
     return [directory / name for name, file in names.items() if file not in kept]
-
-
-def _needs(path: Path) -> tuple[str, ...]:
-    with path.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
-            return ()
-        file.seek(0)
-        return needed(file.read())
 
 
 def _elsewhere(tree: Path, name: str) -> bool:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fakes.service_manager import FakeServices
+from skerry.entry.daemon.machine import Doors, Paths
 from skerry.entry.daemon.main import set_up_logging
 from skerry.entry.daemon.settings import LogLevel, read_settings
-from skerry.entry.daemon.wiring import Doors, Paths, run
+from skerry.entry.daemon.wiring import run
 from skerry.host.units.journal import Line
 from skerry.host.units.name import parse_name
 from skerry.host.units.requirements import requirements

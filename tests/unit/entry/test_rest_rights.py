@@ -153,6 +153,12 @@ def may(name: str, path: str, method: str) -> bool:
         return name in ("agent", "another agent", "server", "root")
     if path in ("/v1/whoami", "/version"):
         return True
+    if path in ("/v1/cluster", "/v1/cluster/servers"):
+        return name != "program"
+    if path.startswith("/v1/host/cluster/"):
+        return name == "root"
+    if name == "agent" and (path, method) == (f"/v1/nodes/{AGENT.node}", "DELETE"):
+        return True  # itself: it leaves
     if name == "program":
         return path.startswith("/v2/keys/app/")
     if name not in PEOPLE:

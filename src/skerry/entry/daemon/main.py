@@ -11,8 +11,9 @@ import logging
 import sys
 from pathlib import Path
 
+from skerry.entry.daemon.machine import Paths
 from skerry.entry.daemon.settings import LogLevel, read_settings
-from skerry.entry.daemon.wiring import Paths, run
+from skerry.entry.daemon.wiring import run
 from skerry.kit.errors import SkerryError
 
 USAGE = "usage: skerryd [--root DIRECTORY]"

@@ -2,6 +2,7 @@
 
     log_level = "info"        # debug, info, warning, error
     token_limit = 100         # how many units fleet's API gives in a page
+    agent = true              # whether units run here; a server of a cluster may say no
 
     [metadata]                # labels of this machine, for MachineMetadata= of units
     region = "eu-west"
@@ -46,6 +47,7 @@ class Settings:
     log_level: LogLevel = LogLevel.INFO
     token_limit: int = 100
     metadata: Mapping[str, str] = field(default_factory=dict)
+    agent: bool = True
 
 
 def read_settings(directory: Path) -> Settings:
@@ -78,6 +80,12 @@ def _log_level(settings: Settings, value: object) -> Settings:
     return replace(settings, log_level=LogLevel(value))
 
 
+def _agent(settings: Settings, value: object) -> Settings:
+    if not isinstance(value, bool):
+        raise SettingError(f"agent is true or false, not {value!r}")
+    return replace(settings, agent=value)
+
+
 def _token_limit(settings: Settings, value: object) -> Settings:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= HIGHEST_LIMIT:
         raise SettingError(f"token_limit is a number from 1 to {HIGHEST_LIMIT}, not {value!r}")
@@ -98,6 +106,7 @@ def _metadata(settings: Settings, value: object) -> Settings:
 
 
 _READERS: dict[str, Callable[[Settings, object], Settings]] = {
+    "agent": _agent,
     "log_level": _log_level,
     "metadata": _metadata,
     "token_limit": _token_limit,

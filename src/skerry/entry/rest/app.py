@@ -58,9 +58,12 @@ class Cluster:
     limit: int = DEFAULT_LIMIT
 
 
-def create_app(host: Host, cluster: Cluster | None) -> Starlette:
-    """The application; `cluster` is None where the store cannot be used, and `host` tells why."""
-    routes: list[BaseRoute] = [*host.routes()]
+def create_app(host: Host, cluster: Cluster | None, always: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application; `cluster` is None where the store cannot be used, and `host` tells why.
+
+    `always` are routes that need no store.
+    """
+    routes: list[BaseRoute] = [*host.routes(), *always]
     if cluster is None:
         routes.append(Route("/{path:path}", _unavailable(host), methods=list(ALL_METHODS)))
     else:

@@ -36,13 +36,17 @@ class Nodes(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """People from a role on, some nodes, or (`public`) everybody; `keys` heeds a token's prefixes."""
+    """People from a role on, some nodes, or (`public`) everybody; `keys` heeds a token's prefixes.
+
+    `local` is for root on the machine itself, over its Unix socket.
+    """
 
     people: PersonRole | None = None
     nodes: Nodes = Nodes.NONE
     public: bool = False
     keys: bool = False
     series: Series | None = None
+    local: bool = False
 
 
 READ = Right(PersonRole.VIEWER)
@@ -52,6 +56,9 @@ ADMIN = Right(PersonRole.ADMIN, series=Series.CHANGES)
 ANYBODY_KNOWN = Right(PersonRole.KEYS, Nodes.ALL)
 ITSELF = Right(nodes=Nodes.ITSELF)
 SERVERS = Right(nodes=Nodes.SERVERS)
+READ_OR_NODE = Right(PersonRole.VIEWER, Nodes.ALL)
+ADMIN_OR_ITSELF = Right(PersonRole.ADMIN, Nodes.ITSELF, series=Series.CHANGES)
+HERE = Right(local=True, series=Series.CHANGES)
 MEMBER = Right(nodes=Nodes.ALL, series=Series.CHANGES)
 PUBLIC = Right(public=True)
 READ_KEYS = Right(PersonRole.VIEWER, keys=True)
@@ -76,17 +83,19 @@ RIGHTS: dict[str, dict[str, Right]] = {
     "/v1/agents/{id}/reports": {"POST": ITSELF},
     "/v1/agents/{id}/stream": {"POST": ITSELF},
     "/v1/audit": {"GET": ADMIN_READ},
-    "/v1/cluster": {"GET": READ},
+    "/v1/cluster": {"GET": READ_OR_NODE},
     "/v1/cluster/authority": {"GET": PUBLIC},
     "/v1/cluster/join": {"POST": PUBLIC},
     "/v1/cluster/renew": {"POST": MEMBER},
+    "/v1/cluster/servers": {"GET": READ_OR_NODE},
     "/v1/cluster/token": {"POST": PUBLIC},
     "/v1/cluster/tokens": {"GET": ADMIN_READ, "POST": ADMIN},
     "/v1/cluster/tokens/{id}": {"DELETE": ADMIN},
     "/v1/events": {"GET": READ},
     "/v1/host": {"GET": READ},
+    "/v1/host/cluster/{verb}": {"POST": HERE},
     "/v1/nodes": {"GET": READ},
-    "/v1/nodes/{id}": {"GET": READ, "PATCH": CHANGE, "DELETE": ADMIN},
+    "/v1/nodes/{id}": {"GET": READ, "PATCH": CHANGE, "DELETE": ADMIN_OR_ITSELF},
     "/v1/nodes/{id}/cordon": {"POST": CHANGE},
     "/v1/nodes/{id}/drain": {"POST": CHANGE},
     "/v1/nodes/{id}/uncordon": {"POST": CHANGE},
@@ -124,6 +133,8 @@ def check(right: Right, caller: Caller, method: str, params: Mapping[str, object
             "this needs a token or a node's certificate",
             hint="`skerry context add` keeps a token; an admin gets one from `skerry token create`",
         )
+    if right.local:
+        raise ForbiddenError("this is done on the machine itself, by root")
     if caller.kind is CallerKind.NODE:
         _check_node(right, caller, params)
     else:

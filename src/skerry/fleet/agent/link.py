@@ -85,6 +85,7 @@ class RemoteSource:
         self._chance = chance or random.Random()  # noqa: S311  spreads load, keeps no secret
         self._wires = [Wire(url, tls) for url in servers]
         self._chance.shuffle(self._wires)
+        self._tls = tls
         self._path = f"/v1/agents/{node}"
         self._clock = clock
         self._hello = hello
@@ -181,6 +182,19 @@ class RemoteSource:
             else:
                 return
         raise problem or NoServerError("no server answers")
+
+    def use(self, servers: Sequence[str]) -> None:
+        """These are the servers from now on; the one that is spoken to stays first where it is among them."""
+        known = {wire.url: wire for wire in self._wires}
+        wanted = [url.rstrip("/") for url in servers]
+        fresh = [Wire(url, self._tls) for url in wanted if url not in known]
+        self._chance.shuffle(fresh)
+        kept = [wire for wire in self._wires if wire.url in wanted]
+        if kept or fresh:
+            gone = [wire for wire in self._wires if wire.url not in wanted]
+            self._wires = kept + fresh
+            for wire in gone:
+                wire.close()
 
     def close(self) -> None:
         """Close the connections that are kept; those in use are closed with what uses them."""

@@ -1,0 +1,112 @@
+"""An agent of a cluster: it runs what the servers tell it, and has no store.
+
+Unix socket ── /v1/host, /v1/host/cluster here; the rest is asked of a server, as this node may
+servers ─ TLS ─ RemoteSource ─ Agent ── systemd        assignments.json: what goes on without them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from skerry.entry.daemon.standing import Standing
+from skerry.entry.daemon.verbs import AgentVerbs
+from skerry.entry.rest.app import ALL_METHODS
+from skerry.entry.rest.codec import RequestError, on_error, read_body
+from skerry.entry.rest.here import Here
+from skerry.entry.rest.host import Host
+from skerry.fleet.agent.kept import Kept
+from skerry.fleet.agent.link import RemoteSource
+from skerry.fleet.state.node import Role
+from skerry.fleet.trust.renewal import Renewal, ask_servers
+from skerry.kit.errors import SkerryError
+from skerry.kit.http import HttpError
+from skerry.kit.wire import Wire
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from skerry.entry.daemon.machine import Machine
+    from skerry.fleet.cluster.membership import Membership
+    from skerry.fleet.trust.contexts import NodeTls
+
+ASK_S = 20.0
+
+log = logging.getLogger("skerry.daemon")
+
+
+async def play(machine: Machine, membership: Membership | None) -> None:
+    """Be an agent until cancelled."""
+    assert membership is not None  # noqa: S101  the loop has seen it
+    standing, tls, clock = Standing(machine.paths.state, membership), machine.tls(), machine.clock
+
+    source = RemoteSource(
+        membership.servers,
+        tls.client,
+        machine.node.id,
+        clock,
+        lambda: machine.hello(Role.AGENT, membership.address),
+    )
+
+    def nearest() -> Wire:
+        return Wire(source.server, tls.client)
+
+    renewal = Renewal(machine.pki, clock, ask_servers(lambda: standing.now().servers, tls.client), tls.reload)
+    host = Host(machine.node.id, lambda: source.refused or None, machine.paths.root)
+    verbs = AgentVerbs(machine, membership, nearest)
+    passing = _Passing(standing, source, tls)
+    routes = [*host.routes(), *Here(verbs).routes()]
+    routes.append(Route("/{path:path}", passing.answer, methods=list(ALL_METHODS)))
+    handlers = {SkerryError: on_error, Exception: on_error}
+    machine.front.put(Starlette(routes=routes, exception_handlers=handlers))
+    kept = Kept(machine.paths.state)
+    try:
+        async with asyncio.TaskGroup() as group:
+            work = machine.run_agent(source, Role.AGENT, membership.address, kept)
+            group.create_task(work, name="agent")
+            group.create_task(renewal.run(), name="certificates")
+            group.create_task(standing.ask(nearest, clock, source.use), name="servers")
+            machine.turns.begun()
+    finally:
+        source.close()
+
+
+class _Passing:
+    """What this machine cannot answer is asked of a server, with this node's certificate."""
+
+    def __init__(self, standing: Standing, source: RemoteSource, tls: NodeTls) -> None:
+        self._standing = standing
+        self._source = source
+        self._tls = tls
+
+    async def answer(self, request: Request) -> Response:
+        """The server's answer; a refusal says where people are to ask."""
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        headers = {name: request.headers[name] for name in ("content-type",) if name in request.headers}
+        wire = Wire(self._source.server, self._tls.client)
+        try:
+            answer = await wire.request(
+                request.method, path, await read_body(request), headers=headers, timeout_s=ASK_S
+            )
+        except HttpError as error:
+            raise self._ask_there(503, f"and its server does not answer: {error.message}") from error
+        finally:
+            wire.close()
+        if answer.status in (401, 403):
+            raise self._ask_there(421, "which may not do this for people")
+        kind = answer.headers.get("content-type", "application/json")
+        return Response(answer.body, answer.status, media_type=kind)
+
+    def _ask_there(self, status: int, why: str) -> RequestError:
+        membership = self._standing.now()
+        return RequestError(
+            status,
+            "ask-a-server",
+            f"this machine is an agent of the cluster {membership.name}, {why}",
+            hint=f"ask on a server ({', '.join(membership.servers)}), or from anywhere: `skerry context add`",
+        )

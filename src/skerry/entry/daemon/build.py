@@ -1,0 +1,141 @@
+"""Turns a machine into a member of a cluster, or back: what init, join and leave do on the machine itself.
+
+Each may be cut short at any moment and be asked for again: cluster.json is written last and removed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+from skerry.entry.rest.machine import primary_ip
+from skerry.fleet.access.members import Members
+from skerry.fleet.access.records import MemberRecord
+from skerry.fleet.agent.kept import Kept
+from skerry.fleet.cluster.build import enlisted as enlisted_in_etcd
+from skerry.fleet.cluster.build import first_membership, set_aside
+from skerry.fleet.cluster.build import migrate as migrate_to_etcd
+from skerry.fleet.cluster.errors import ClusterError
+from skerry.fleet.cluster.etcd_server import EtcdServer
+from skerry.fleet.cluster.membership import Membership, forget_membership, read_membership, write_membership
+from skerry.fleet.state.node import Role
+from skerry.fleet.trust import identity
+from skerry.fleet.trust.founding import found
+from skerry.fleet.trust.joining import join
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from skerry.entry.daemon.first_join import Enlisted
+    from skerry.entry.daemon.machine import Machine
+    from skerry.fleet.store.gate import Gate
+    from skerry.fleet.trust.joining import Joined
+
+
+@contextlib.asynccontextmanager
+async def etcd_here(machine: Machine) -> AsyncIterator[EtcdServer]:
+    """The member of etcd that this machine runs, or is to run."""
+    services = await machine.doors.services()
+    try:
+        yield EtcdServer(machine.paths.state, services, machine.clock)
+    finally:
+        await services.close()
+
+
+def own_address(asked: str) -> str:
+    """Where others reach this machine. Raises ClusterError."""
+    address = asked or primary_ip()
+    if not address:
+        raise ClusterError(
+            "this machine has no address that others could reach", hint="say which: --address 10.0.0.1"
+        )
+    return address
+
+
+async def init(machine: Machine, store: Gate, name: str, address: str, *, etcd: bool) -> Membership:
+    """Make a machine alone the first server of a cluster; its units run on, and nothing stored is lost.
+
+    On return cluster.json says so, and the role is to be changed. Raises SkerryError.
+    """
+    address = own_address(address)
+    hosts = (address, socket.gethostname())
+    now = machine.clock.now()
+    name = name or "skerry"
+    node = machine.node.id
+    facts, key = await asyncio.to_thread(found, machine.pki, name, node, now=now, hosts=hosts)
+    member = MemberRecord(node, identity.Role.SERVER, facts.serial, key, now, facts.expires, address)
+    await Members(store, machine.clock).write(member)
+    membership = first_membership(secrets.token_hex(16), name, node, address)
+    if not etcd:
+        write_membership(machine.paths.state, membership)
+        return membership
+    return await migrate(machine, store, membership)
+
+
+async def migrate(machine: Machine, store: Gate, membership: Membership) -> Membership:
+    """Move the store into an etcd of one member. As `init`."""
+    async with etcd_here(machine) as server:
+        try:
+            return await migrate_to_etcd(machine.paths.state, store, server, membership, store.hold)
+        except BaseException:
+            if read_membership(machine.paths.state) in (None, membership):
+                store.release()
+            raise
+
+
+async def join_cluster(
+    machine: Machine,
+    token: str,
+    servers: Sequence[str],
+    role: identity.Role | None,
+    address: str,
+) -> Membership:
+    """Make a machine alone a member; on return cluster.json says so, and the role is to be changed."""
+    address = own_address(address)
+    joined = await asyncio.to_thread(
+        join,
+        machine.pki,
+        token,
+        servers,
+        machine.node.id,
+        now=machine.clock.now(),
+        address=address,
+        names=(socket.gethostname(),),
+        role=role,
+    )
+    if joined.role is identity.Role.SERVER:
+        membership = await enlisting(machine, address)(joined)
+    else:
+        membership = Membership(
+            joined.cluster, joined.name, machine.node.id, Role.AGENT, address, joined.servers
+        )
+    write_membership(machine.paths.state, membership)
+    return membership
+
+
+def enlisting(machine: Machine, address: str) -> Enlisted:
+    """What a new server does before it is one: starts its member of etcd."""
+
+    async def enlisted(joined: Joined) -> Membership:
+        mine = own_address(address)
+        if joined.store is None:
+            raise ClusterError("the cluster told this server nothing of its store")
+        membership = Membership(
+            joined.cluster, joined.name, machine.node.id, Role.SERVER, mine, joined.servers
+        )
+        async with etcd_here(machine) as server:
+            return await enlisted_in_etcd(server, membership, joined.store.etcd)
+
+    return enlisted
+
+
+async def forget(machine: Machine) -> None:
+    """Between two roles: this machine is alone from now on, with an empty store; what it ran goes."""
+    set_aside(machine.paths.state)
+    Kept(machine.paths.state).forget()
+    forget_membership(machine.paths.state)
+    await asyncio.to_thread(shutil.rmtree, machine.pki.directory, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""What stays while the machine changes its role: who listens on the Unix socket, and the change itself.
+
+role ── verb: init, join, leave, … ──→ end of the role ─→ work between ─→ the role that cluster.json says now
+         requests wait meanwhile; units run on, for they are systemd's
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from skerry.kit.errors import SkerryError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class BusyError(SkerryError):
+    """The machine is changing its role already."""
+
+
+class Front:
+    """An ASGI application that is another one, which may be exchanged."""
+
+    def __init__(self) -> None:
+        self._app: ASGIApp | None = None
+        self._there = asyncio.Event()
+
+    def put(self, app: ASGIApp) -> None:
+        """From now on this one answers."""
+        self._app = app
+        self._there.set()
+
+    def take(self) -> None:
+        """From now on requests wait."""
+        self._there.clear()
+
+    async def there(self) -> None:
+        """Return when somebody answers."""
+        await self._there.wait()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._there.wait()
+        assert self._app is not None  # noqa: S101  set before the event
+        await self._app(scope, receive, send)
+
+
+class Turns:
+    """Changes of role. `change` is called by a verb, the rest by the daemon's loop."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self._between: Callable[[], Awaitable[None]] | None = None
+        self._begun: asyncio.Future[None] | None = None
+
+    async def change(self, between: Callable[[], Awaitable[None]] | None = None) -> None:
+        """End the present role, do `between`, and begin the role that is then the machine's.
+
+        Returns when that has begun. Raises what `between` raises, BusyError.
+        """
+        if self._begun is not None:
+            raise BusyError("this machine is changing its role", hint="wait until it has")
+        self._between = between
+        self._begun = asyncio.get_running_loop().create_future()
+        self.wanted.set()
+        await asyncio.shield(self._begun)
+
+    async def between(self) -> None:
+        """Called by the loop between two roles: does what was asked."""
+        work, self._between = self._between, None
+        self.wanted.clear()
+        if work is None:
+            return
+        try:
+            await work()
+        except Exception as error:
+            begun, self._begun = self._begun, None
+            if begun is not None and not begun.done():
+                begun.set_exception(error)
+
+    def begun(self) -> None:
+        """Called when the new role answers."""
+        begun, self._begun = self._begun, None
+        if begun is not None and not begun.done():
+            begun.set_result(None)

@@ -1,0 +1,93 @@
+"""What this machine knows of its cluster, kept up to date: servers come and go after it has joined.
+
+server   etcd's list of members ─→ endpoints of the store, URLs of the servers ─┐
+agent    GET /v1/cluster/servers of a server ───────────────────────────────────┴─→ cluster.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.entry.rest.servers import SERVERS_PATH, ServerList
+from skerry.fleet.cluster.membership import API_PORT, host_of, url_of, write_membership
+from skerry.kit.errors import SkerryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from skerry.fleet.cluster.membership import Membership
+    from skerry.fleet.store.etcd import EtcdStore
+    from skerry.kit.clock import Clock
+    from skerry.kit.wire import Wire
+
+EVERY_S = 30.0
+AGENT_EVERY_S = 300.0
+
+log = logging.getLogger("skerry.daemon")
+
+
+class Standing:
+    """`now` is what cluster.json says."""
+
+    def __init__(self, state: Path, membership: Membership) -> None:
+        self._state = state
+        self._membership = membership
+
+    def now(self) -> Membership:
+        return self._membership
+
+    async def learn(self, servers: Sequence[str], store: Sequence[str] = ()) -> bool:
+        """Keep these from now on; whether that is news."""
+        known = self._membership
+        fresh = msgspec.structs.replace(known, servers=tuple(servers), store=tuple(store) or known.store)
+        if fresh == known:
+            return False
+        await asyncio.to_thread(write_membership, self._state, fresh)
+        self._membership = fresh
+        log.info("the servers of the cluster are now %s", ", ".join(fresh.servers))
+        return True
+
+    async def follow(self, store: EtcdStore, clock: Clock) -> None:
+        """On a server: ask etcd who its members are, now and then; until cancelled."""
+        from skerry.fleet.cluster.etcd_admin import list_members
+
+        while True:
+            try:
+                members = await list_members(store.client)
+            except SkerryError as error:
+                log.debug("who the servers are cannot be asked: %s", error.message)
+            else:
+                mine = self._membership
+                others = sorted(
+                    url for member in members if member.name != mine.node for url in member.client_urls
+                )
+                servers = [
+                    url_of(mine.address, API_PORT),
+                    *(url_of(host_of(url), API_PORT) for url in others),
+                ]
+                if await self.learn(servers, [mine.store[0], *others]):
+                    local = store.client.endpoints[0]
+                    store.client.use([local, *others])
+            await clock.sleep(EVERY_S)
+
+    async def ask(
+        self, wire: Callable[[], Wire], clock: Clock, news: Callable[[Sequence[str]], None]
+    ) -> None:
+        """On an agent: ask a server who they are; until cancelled."""
+        while True:
+            asked = wire()
+            try:
+                answer = await asked.request("GET", SERVERS_PATH, b"", timeout_s=10.0)
+                servers = msgspec.json.decode(answer.checked().body, type=ServerList).servers
+                if servers and await self.learn(servers):
+                    news(servers)
+            except (SkerryError, msgspec.DecodeError) as error:
+                log.debug("who the servers are cannot be asked: %s", error)
+            finally:
+                asked.close()
+            await clock.sleep(AGENT_EVERY_S)

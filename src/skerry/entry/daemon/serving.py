@@ -46,10 +46,9 @@ from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
 from skerry.fleet.cluster.build import enlist, remove_server, set_aside
-from skerry.fleet.cluster.etcd_admin import health
+from skerry.fleet.cluster.care import Care
 from skerry.fleet.cluster.etcd_server import EtcdServer
 from skerry.fleet.cluster.membership import API_PORT, url_of
-from skerry.fleet.cluster.snapshot import keep_snapshots
 from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.presence.forward import Forwarder
 from skerry.fleet.presence.leader import Leadership
@@ -178,7 +177,6 @@ class _Serving:
     async def run(self, source: LateSource) -> None:
         """Until cancelled."""
         machine, clock = self._machine, self._machine.clock
-        cluster = self._standing.now().cluster
         renewal = Renewal(machine.pki, clock, self._joining.renew_here, self._tls.reload)
         try:
             async with asyncio.TaskGroup() as group:
@@ -194,8 +192,7 @@ class _Serving:
                 group.create_task(self._listen(), name="API for other machines")
                 if isinstance(self._store, EtcdStore):
                     group.create_task(self._standing.follow(self._store, clock), name="servers")
-                    snapshots = keep_snapshots(self._store, machine.paths.snapshots, cluster, clock)
-                    group.create_task(snapshots, name="snapshots")
+                    group.create_task(self._care(self._store).run(), name="care of the store")
                 machine.front.put(self._guard)
                 node = machine.node.id
                 source.put(LocalSource(self._feed, self._reports, node, clock, self._presence))
@@ -265,11 +262,14 @@ class _Serving:
         if isinstance(self._store, EtcdStore):
             await remove_server(self._store.client, node.id)
 
+    def _care(self, store: EtcdStore) -> Care:
+        return Care(store, self._etcd, self._machine.paths.state, self._machine.node.id)
+
     async def _health(self) -> StoreView | None:
         if not isinstance(self._store, EtcdStore):
             size = self._machine.paths.store.stat().st_size
             return StoreView("sqlite", size)
-        found = await health(self._store.client, self._etcd.quota_bytes, self._etcd.tls)
+        found = await self._care(self._store).health()
         members = tuple(
             StoreMember(m.name, m.address, m.healthy, m.leader, m.learner, m.size_bytes, m.version, m.problem)
             for m in found.members

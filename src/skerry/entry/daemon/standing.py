@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.entry.rest.servers import SERVERS_PATH, ServerList
-from skerry.fleet.cluster.membership import API_PORT, host_of, url_of, write_membership
+from skerry.fleet.cluster.membership import API_PORT, host_of, read_membership, url_of, write_membership
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from skerry.fleet.cluster.membership import Membership
@@ -41,14 +41,14 @@ class Standing:
     def now(self) -> Membership:
         return self._membership
 
-    async def learn(self, servers: Sequence[str], store: Sequence[str] = ()) -> bool:
+    async def learn(self, servers: Iterable[str]) -> bool:
         """Keep these from now on; whether that is news."""
-        known = self._membership
-        fresh = msgspec.structs.replace(known, servers=tuple(servers), store=tuple(store) or known.store)
+        known = read_membership(self._state) or self._membership
+        fresh = msgspec.structs.replace(known, servers=tuple(servers))
+        self._membership = fresh
         if fresh == known:
             return False
         await asyncio.to_thread(write_membership, self._state, fresh)
-        self._membership = fresh
         log.info("the servers of the cluster are now %s", ", ".join(fresh.servers))
         return True
 
@@ -64,15 +64,12 @@ class Standing:
             else:
                 mine = self._membership
                 others = sorted(
-                    url for member in members if member.name != mine.node for url in member.client_urls
+                    url_of(host_of(url), API_PORT)
+                    for member in members
+                    if member.name != mine.node
+                    for url in member.client_urls
                 )
-                servers = [
-                    url_of(mine.address, API_PORT),
-                    *(url_of(host_of(url), API_PORT) for url in others),
-                ]
-                if await self.learn(servers, [mine.store[0], *others]):
-                    local = store.client.endpoints[0]
-                    store.client.use([local, *others])
+                await self.learn(dict.fromkeys([url_of(mine.address, API_PORT), *others]))
             await clock.sleep(EVERY_S)
 
     async def ask(

@@ -24,7 +24,8 @@ from skerry.entry.daemon.server import listen, make_server, serve
 from skerry.entry.daemon.settings import Settings, read_settings
 from skerry.entry.rest.machine import Node, machine_id
 from skerry.fleet.cluster.membership import read_membership
-from skerry.kit.errors import ProblemsError, SkerryError
+from skerry.host.units.shutdown import machine_stops
+from skerry.kit.errors import ProblemsError
 from skerry.kit.notify import listen_fds, notify, watchdog_s
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def run(
         serving = group.create_task(serve(server, sockets))
         await stop.wait()
         notify("STOPPING=1")
-        if await _machine_stops():
+        if await asyncio.to_thread(machine_stops):
             await machine.leave(GOODBYE_S)
         server.should_exit = True
         for task in tasks:
@@ -103,19 +104,6 @@ async def _tell(machine: Machine, membership: Membership | None) -> None:
     what = "alone" if membership is None else f"{membership.role} of {membership.name}"
     notify(f"READY=1\nSTATUS=serving, {what}")
     log.info("serving on %s, %s", machine.paths.socket, what)
-
-
-async def _machine_stops() -> bool:
-    """Whether it is not only this program that stops."""
-    from skerry.kit.run import run as run_program
-
-    try:
-        done = await asyncio.to_thread(
-            run_program, ["systemctl", "is-system-running"], timeout_s=2, check=False
-        )
-    except SkerryError:
-        return False
-    return done.stdout.decode().strip() == "stopping"
 
 
 async def _watchdog(clock: Clock) -> None:

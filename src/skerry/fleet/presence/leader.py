@@ -19,7 +19,7 @@ import msgspec
 
 from skerry.fleet.state.document import RecordError, decode_document
 from skerry.fleet.store.errors import CompactedError, LeaseNotFoundError, StoreError
-from skerry.fleet.store.interface import Compare, Field, Get, Put, Relation, absent
+from skerry.fleet.store.interface import Compare, Delete, Field, Get, Put, Relation, absent, unchanged
 from skerry.kit.errors import SkerryError
 from skerry.kit.reconcile import wait_for
 
@@ -183,7 +183,11 @@ class Leadership:
             self._again.set()
             return
         self._see(standing.value)
-        if self._leader is not None and self._leader.node == self._record.node and standing.lease:
+        if not standing.lease:
+            # Of a machine that was alone, and has become a server of this cluster: it would stand for ever.
+            await self._store.transact([unchanged(standing)], [Delete(LEADER_KEY)])
+            self._again.set()
+        elif self._leader is not None and self._leader.node == self._record.node:
             # An earlier life of this server, which cannot give the office up any more.
             with contextlib.suppress(LeaseNotFoundError):
                 await self._store.revoke(standing.lease)

@@ -84,6 +84,21 @@ def test_the_other_follows_at_once_when_the_leader_goes_in_order() -> None:
     asyncio.run(scenario())
 
 
+def test_what_a_machine_alone_left_does_not_stand_in_the_way_of_its_cluster() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        async with running(Alone(store, "a", clock)) as tasks:
+            tasks[0].cancel()
+            await settle()
+        a, b = (Leadership(store, n, f"https://{n}:7443", clock) for n in "ab")
+        async with running(b, a):
+            assert b.is_leader
+            assert a.leader == LeaderRecord("b", "https://b:7443")
+
+    asyncio.run(scenario())
+
+
 def test_a_leader_without_its_store_stops_before_another_begins() -> None:
     async def scenario() -> None:
         clock = FakeClock()

@@ -16,6 +16,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from skerry.entry.daemon.access import access_of_server
 from skerry.entry.daemon.checks import explaining, minding_the_host
 from skerry.entry.daemon.late import LateSource
 from skerry.entry.daemon.machine import RETRY_S, sentence
@@ -27,20 +28,12 @@ from skerry.entry.daemon.verbs import ServerVerbs
 from skerry.entry.rest.agents import Agents
 from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.auth import Guard
-from skerry.entry.rest.cluster import Surroundings
+from skerry.entry.rest.cluster import Surroundings, etcd_view, file_view
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.here import Here
 from skerry.entry.rest.host import Host
-from skerry.entry.rest.join import Joining, Parts
 from skerry.entry.rest.keys import routes as key_routes
-from skerry.entry.rest.nodes import revoking
 from skerry.entry.rest.servers import Servers
-from skerry.entry.rest.tokens import TokenRoutes
-from skerry.entry.rest.views import StoreMember, StoreView
-from skerry.fleet.access.audit import Audit
-from skerry.fleet.access.known import Known
-from skerry.fleet.access.members import Members
-from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.agent.kept import Kept
 from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
@@ -63,12 +56,11 @@ from skerry.fleet.trust.renewal import Renewal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from skerry.entry.daemon.machine import Machine
-    from skerry.entry.rest.views import NodeView
+    from skerry.entry.rest.views import NodeView, StoreView
     from skerry.fleet.cluster.membership import Membership
     from skerry.fleet.trust.contexts import NodeTls
 
@@ -125,9 +117,9 @@ async def _open(machine: Machine, membership: Membership, etcd: EtcdServer) -> E
     return Gate(opened)
 
 
-def _degraded(machine: Machine, standing: Standing, host: Host) -> Starlette:
+def _degraded(machine: Machine, standing: Standing, host: Host) -> Guard:
     verbs = ServerVerbs(machine, standing.now, None)
-    return create_app(host, None, always=Here(verbs).routes())
+    return Guard(create_app(host, None, always=Here(verbs).routes()), machine.clock, None, None)
 
 
 class _Serving:
@@ -155,11 +147,9 @@ class _Serving:
         self._driver = Driver(store, self._leadership, clock)
         self._feed = Feed(store, clock)
         self._reports = Reports(store, self._feed.is_fenced)
-        self._known = Known(store, clock)
-        self._known.on_removed(self._feed.close)
-        self._audit = Audit(store, clock)
-        self._members = Members(store, clock)
-        self._joining = Joining(self._parts())
+        pki = machine.pki
+        self._access = access_of_server(store, clock, pki, standing.now, self._enlisting())
+        self._access.known.on_removed(self._feed.close)
         check = minding_the_host(machine.doors.check, machine.paths.root)
         self._desired = Desired(store, node, check, clock)
         around = Surroundings(standing.now(), self._health, self._presence.skews_s)
@@ -172,12 +162,14 @@ class _Serving:
             explain=explaining(self._driver, store),
             limit=machine.settings.token_limit,
         )
-        self._guard = Guard(create_app(host, cluster), clock, self._known, self._audit)
+        self._guard = self._access.guard(create_app(host, cluster))
 
     async def run(self, source: LateSource) -> None:
         """Until cancelled."""
         machine, clock = self._machine, self._machine.clock
-        renewal = Renewal(machine.pki, clock, self._joining.renew_here, self._tls.reload)
+        joining = self._access.joining
+        assert joining is not None  # noqa: S101  a server has it
+        renewal = Renewal(machine.pki, clock, joining.renew_here, self._tls.reload)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._desired.mirror.run(), name="mirror of the store")
@@ -185,9 +177,8 @@ class _Serving:
                 group.create_task(self._presence.run(), name="presence")
                 group.create_task(self._driver.run(), name="placements")
                 group.create_task(self._feed.run(), name="assignments")
-                group.create_task(self._known.run(), name="tokens and removals")
-                group.create_task(self._audit.run(), name="audit")
-                group.create_task(self._guard.run(), name="guard")
+                for name, loop in self._access.loops(self._guard).items():
+                    group.create_task(loop, name=name)
                 group.create_task(renewal.run(), name="certificates")
                 group.create_task(self._listen(), name="API for other machines")
                 if isinstance(self._store, EtcdStore):
@@ -223,27 +214,13 @@ class _Serving:
 
     def _routes(self) -> list[BaseRoute]:
         standing = self._standing
-        tokens = Tokens(self._store, self._machine.clock, self._machine.pki.authority().pin)
         return [
             *Servers(lambda: standing.now().servers).routes(),
-            *self._joining.routes(),
+            *self._access.routes,
             *Agents(self._feed, self._reports, self._presence).routes(),
-            *TokenRoutes(
-                tokens,
-                self._known,
-                self._audit,
-                servers=lambda: standing.now().servers,
-                cluster=lambda: standing.now().name,
-            ).routes(),
             *key_routes(Keyspace(self._store, self._machine.clock)),
             *Here(ServerVerbs(self._machine, standing.now, self._store)).routes(),
         ]
-
-    def _parts(self) -> Parts:
-        machine = self._machine
-        return Parts(
-            self._standing.now, self._members, machine.pki, self._audit, machine.clock, self._enlisting()
-        )
 
     def _enlisting(self) -> Callable[[str, str], Awaitable[dict[str, str]]] | None:
         """Makes room in etcd for a new server; None while the store is a file."""
@@ -258,20 +235,14 @@ class _Serving:
 
     async def _remove(self, node: NodeView, request: Request) -> None:
         """A machine is taken out: its certificate, and the vote of a server."""
-        await revoking(self._members, self._known)(node, request)
+        await self._access.removal(node, request)
         if isinstance(self._store, EtcdStore):
             await remove_server(self._store.client, node.id)
 
     def _care(self, store: EtcdStore) -> Care:
         return Care(store, self._etcd, self._machine.paths.state, self._machine.node.id)
 
-    async def _health(self) -> StoreView | None:
+    async def _health(self) -> StoreView:
         if not isinstance(self._store, EtcdStore):
-            size = self._machine.paths.store.stat().st_size
-            return StoreView("sqlite", size)
-        found = await self._care(self._store).health()
-        members = tuple(
-            StoreMember(m.name, m.address, m.healthy, m.leader, m.learner, m.size_bytes, m.version, m.problem)
-            for m in found.members
-        )
-        return StoreView("etcd", found.size_bytes, found.quota_bytes, members, found.alarms)
+            return file_view(self._machine.paths.store)
+        return etcd_view(await self._care(self._store).health())

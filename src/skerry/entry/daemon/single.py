@@ -14,11 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
+from skerry.entry.daemon.access import access_alone
 from skerry.entry.daemon.checks import explaining, minding_the_host
 from skerry.entry.daemon.machine import sentence
 from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.auth import Guard
+from skerry.entry.rest.cluster import Surroundings, file_view
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.here import Here
 from skerry.entry.rest.host import Host
@@ -39,6 +43,7 @@ from skerry.kit.errors import SkerryError
 if TYPE_CHECKING:
     from skerry.entry.daemon.machine import Machine
     from skerry.entry.rest.here import HereVerbs
+    from skerry.entry.rest.views import StoreView
     from skerry.fleet.cluster.membership import Membership
 
 JOIN_FILE = "join.toml"
@@ -67,7 +72,7 @@ async def play(machine: Machine, _: Membership | None) -> None:
         opened, reason = await open_sqlite(machine)
         host = Host(node.id, lambda: reason, machine.paths.root)
         if opened is None:
-            machine.front.put(create_app(host, None))
+            machine.front.put(Guard(create_app(host, None), clock, None, None))
             machine.turns.begun()
             await asyncio.Event().wait()
             return
@@ -80,12 +85,22 @@ async def play(machine: Machine, _: Membership | None) -> None:
         check = minding_the_host(machine.doors.check, machine.paths.root)
         desired = Desired(store, node, check, clock)
         source = LocalSource(feed, Reports(store), node.id, clock, presence)
-        more = [*key_routes(Keyspace(store, clock)), *Here(_verbs(machine, store)).routes()]
+        access = access_alone(store, clock)
+        more = [*key_routes(Keyspace(store, clock)), *access.routes, *Here(_verbs(machine, store)).routes()]
         why, limit = explaining(driver, store), machine.settings.token_limit
-        machine.front.put(
-            create_app(host, Cluster(desired, machine.doors.journal, more, explain=why, limit=limit))
+        cluster = Cluster(
+            desired,
+            machine.doors.journal,
+            more,
+            around=Surroundings(store=partial(_store_file, machine)),
+            explain=why,
+            limit=limit,
         )
+        guard = access.guard(create_app(host, cluster))
+        machine.front.put(guard)
         async with asyncio.TaskGroup() as group:
+            for name, loop in access.loops(guard).items():
+                group.create_task(loop, name=name)
             group.create_task(desired.mirror.run(), name="mirror of the store")
             group.create_task(leading.run(), name="leadership")
             group.create_task(presence.run(), name="presence")
@@ -95,6 +110,10 @@ async def play(machine: Machine, _: Membership | None) -> None:
             if (machine.paths.settings / JOIN_FILE).exists():
                 group.create_task(_join_at_first(machine), name="join")
             machine.turns.begun()
+
+
+async def _store_file(machine: Machine) -> StoreView:
+    return file_view(machine.paths.store)
 
 
 def _verbs(machine: Machine, store: Gate) -> HereVerbs:

@@ -35,13 +35,16 @@ class Shown:
         """A readable unit. Raises KeyError where there is none."""
         known = self.now.units[name]
         report = self.main_report(known)
+        machine = self.machine_of(known)
+        # What a lost machine said last is no news; its units run elsewhere.
+        told = [r for r in self.reports(name) if self.is_ready(r.node) or r.node == machine]
         return UnitView(
             name=known.name,
             hash=known.hash,
             identity=known.identity,
             desired=known.desired,
             current=DesiredState.INACTIVE if report is None else report.current,
-            machine=self.machine_of(known),
+            machine=machine,
             is_global=known.is_global,
             description=known.description,
             unit=known.name if report is None else report.unit,
@@ -53,7 +56,7 @@ class Shown:
             report_hash="" if report is None else report.hash,
             drop_ins=known.drop_ins,
             files=known.files,
-            states=tuple(_state(r) for r in self.reports(name)),
+            states=tuple(_state(r) for r in told),
         )
 
     def reports(self, name: str) -> list[UnitReport]:

@@ -17,18 +17,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-update image test campaign check bench clean lock lint check-packages demo-packages test-packages bench-packages
+.PHONY: help demo demo-cluster demo-update image test campaign check bench clean lock lint check-packages demo-packages test-packages bench-packages
 
 help: ## Show this.
 	@echo "Skerry: a small, immutable Debian host for containers. Start with: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-packages $(STAMP) ## Compose the image, boot it in a virtual machine, run containers on it.
 	@$(BIN)/skerry demo
 
 demo-update: demo-packages $(STAMP) ## Show an update of a machine, and the way back from one that fails.
 	@$(BIN)/skerry demo update
+
+demo-cluster: demo-packages $(STAMP) ## Show three machines become a cluster, and the units of a lost one move.
+	@$(BIN)/skerry demo cluster
 
 image: demo-packages $(STAMP) ## Compose the image of the operating system; what did not change is reused.
 	@$(BIN)/skerry image build $(RECIPE)

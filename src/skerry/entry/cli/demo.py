@@ -1,6 +1,6 @@
 """`skerry demo`: compose the system, boot it, run containers on it, fetch their page; leaves it running.
 
-`skerry demo update` is a story of its own, in demo_update.py.
+`skerry demo update` and `skerry demo cluster` are stories of their own, in files of their own.
 
 Every command that it runs on the machine is shown as one would type it there.
 """
@@ -54,6 +54,17 @@ def update() -> None:
     from skerry.entry.cli import demo_update
 
     _tell(demo_update.show)
+
+
+@demo.command()
+def cluster() -> None:
+    """Show a cluster of three machines that loses one, whose units move.
+
+    Needs root, for the machines are containers. They are left running, to look around.
+    """
+    from skerry.entry.cli import demo_cluster
+
+    _tell(demo_cluster.show)
 
 
 def _tell(story: Callable[[Reporter], None]) -> None:

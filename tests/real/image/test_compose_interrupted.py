@@ -32,10 +32,8 @@ class Building:
     def __init__(self, recipe: Path, cache: Path, scratch: Path) -> None:
         self.cache = cache
         self.scratch = scratch
-        # Whoever runs the tests in the background of a shell ignores SIGINT, and so would what they start.
-        argv = ["env", "--default-signal=INT", sys.executable, "-m", "skerry.entry.cli.main"]
         self._process = subprocess.Popen(
-            [*argv, "image", "build", "--json", str(recipe)],
+            [sys.executable, "-m", "skerry.entry.cli.main", "image", "build", "--json", str(recipe)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -117,19 +118,22 @@ def bootstrap(
 def _follow(process: subprocess.Popen[bytes], output: int, step: str, report: Reporter) -> None:
     """Report the stages as they come, until the program ends."""
     started, at = time.monotonic(), 0
-    while process.poll() is None:
-        if time.monotonic() - started > TIMEOUT_S:
-            raise ComposeError(f"mmdebstrap did not end within {TIMEOUT_S} s")
-        size = os.fstat(output).st_size
-        text = os.pread(output, size - at, at).decode(errors="replace") if size > at else ""
-        at = size
-        for number, stage in enumerate(STAGES):
-            if stage in text:
-                report(Progress(step, Phase.ADVANCED, number, len(STAGES), unit="stages", note=stage))
-        try:
-            process.wait(0.2)
-        except subprocess.TimeoutExpired:
-            continue
+    # Not wait() with a timeout: it takes a lock outside of any `try`, and an interrupt that comes right then
+    # leaves it taken, so that the last wait() never returns.
+    ended = os.pidfd_open(process.pid)
+    try:
+        while not select.select([ended], [], [], 0.2)[0]:
+            if time.monotonic() - started > TIMEOUT_S:
+                raise ComposeError(f"mmdebstrap did not end within {TIMEOUT_S} s")
+            size = os.fstat(output).st_size
+            text = os.pread(output, size - at, at).decode(errors="replace") if size > at else ""
+            at = size
+            for number, stage in enumerate(STAGES):
+                if stage in text:
+                    report(Progress(step, Phase.ADVANCED, number, len(STAGES), unit="stages", note=stage))
+    finally:
+        os.close(ended)
+    process.wait()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

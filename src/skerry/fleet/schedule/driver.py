@@ -150,6 +150,7 @@ class _Term:
         self._unreadable: set[str] = set()
         self._records: dict[str, NodeRecord] = {}
         self._heard: dict[str, PresenceRecord] = {}
+        self._presence: dict[str, int] = {}  # the revision of each record above
         self._expiring: set[str] = set()
 
     async def list(self) -> dict[str, int]:
@@ -186,7 +187,7 @@ class _Term:
             done: Counter[Verb] = Counter()
             while steps := self.scheduler.decide(MOST_STEPS):
                 fence, now = self._leading.fence, self._clock.now()
-                changed = await carry_out(self._store, steps, self.scheduler, fence, now)
+                changed = await carry_out(self._store, steps, self.scheduler, fence, now, self._presence)
                 news, self._news = [*changed, *self._news], []
                 await self._take(news)
                 self._follow(steps)
@@ -223,6 +224,7 @@ class _Term:
                 _keep(self._records, node, None if entry is None else NodeRecord.decode(entry.value))
             else:
                 _keep(self._heard, node, None if entry is None else PresenceRecord.decode(entry.value))
+                _keep(self._presence, node, None if entry is None else entry.mod_revision)
         except RecordError as error:
             log.warning("%s is left as it was: %s", key, error.message)
             return

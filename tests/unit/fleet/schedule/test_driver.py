@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fakes.clock import FakeClock, settle
-from fakes.scheduling import A, B, Cluster, led
+from fakes.scheduling import LONGEST_S, A, B, Cluster, led
 from fakes.stores import LOCAL, opened
 from fakes.stores import Driver as StoreKind
 from skerry.fleet.presence.leader import LEADER_KEY
@@ -36,6 +36,8 @@ def story(tmp_path: Path, kind: StoreKind, told: Callable[[Cluster], Awaitable[N
 
     asyncio.run(whole())
 
+
+FENCED = "[Service]\nExecStart=/bin/true\n[X-Skerry]\nFence=yes\n"
 
 every_store = pytest.mark.parametrize("kind", LOCAL)
 
@@ -93,6 +95,29 @@ def test_a_lost_machines_units_move(kind: StoreKind, tmp_path: Path) -> None:
     story(tmp_path, kind, told)
 
 
+def test_a_machine_that_is_back_before_its_units_moved_keeps_them(tmp_path: Path) -> None:
+    async def told(cluster: Cluster) -> None:
+        moving = asyncio.Event()
+
+        async def comes_back() -> None:
+            await cluster.node(A)
+            moving.set()
+
+        await cluster.node(A)
+        await cluster.put("1.service", text=FENCED)
+        await cluster.until({"1": "a"})
+        cluster.trouble.before.append(comes_back)
+        await cluster.node(B)
+        await cluster.node(A, liveness=Liveness.LOST)
+        await asyncio.wait_for(moving.wait(), LONGEST_S)
+        await settle()
+        await cluster.clock.advance(RETRY_S)
+        await cluster.put("2.service")
+        await cluster.until({"1": "a", "2": "b"})
+
+    story(tmp_path, StoreKind.MEMORY, told)
+
+
 @every_store
 def test_a_placement_says_why_and_since_when(kind: StoreKind, tmp_path: Path) -> None:
     async def told(cluster: Cluster) -> None:
@@ -106,9 +131,6 @@ def test_a_placement_says_why_and_since_when(kind: StoreKind, tmp_path: Path) ->
         assert record.since == cluster.clock.now()
 
     story(tmp_path, kind, told)
-
-
-FENCED = "[Service]\nExecStart=/bin/true\n[X-Skerry]\nFence=yes\n"
 
 
 @every_store

@@ -29,8 +29,8 @@ from skerry.entry.rest.pages import page_after
 from skerry.entry.rest.streaming import Stream
 from skerry.entry.rest.views import DrainOrder, DrainProgress, NodeChange, NodeList, NodeView
 from skerry.fleet.state.node import Liveness, node_key, presence_key
-from skerry.fleet.state.unit import DesiredState
-from skerry.fleet.store.interface import Delete
+from skerry.fleet.state.unit import REPORTS_PREFIX, DesiredState
+from skerry.fleet.store.interface import Delete, DeletePrefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -173,7 +173,10 @@ class Nodes:
                 hint=f"`skerry node drain {node.id[:8]}` first, or --force",
             )
         await self._removal(node, request)
-        await self._desired.store.transact([], [Delete(node_key(node.id)), Delete(presence_key(node.id))])
+        said = DeletePrefix(f"{REPORTS_PREFIX}{node.id}/")
+        await self._desired.store.transact(
+            [], [Delete(node_key(node.id)), Delete(presence_key(node.id)), said]
+        )
         return Response(status_code=204)
 
     async def _node(self, request: Request) -> NodeView:

@@ -12,6 +12,7 @@ What counts is one rename each time: before it the machine is what it was.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -237,7 +238,9 @@ async def _begin_alone(server: EtcdServer, membership: Membership, report: Repor
     """An etcd of this machine alone, which holds nothing."""
     report(Progress("start etcd", Phase.STARTED))
     await server.end()
-    server.set_up(server.config(membership.node, membership.cluster, membership.address))
+    # A token of its own: etcd makes ids of it, and members of before that still run take this one for theirs.
+    token = f"{membership.cluster}.{secrets.token_hex(4)}"
+    server.set_up(server.config(membership.node, token, membership.address))
     await server.start()
     report(Progress("start etcd", Phase.DONE))
 

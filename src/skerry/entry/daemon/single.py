@@ -42,7 +42,7 @@ from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
     from skerry.entry.daemon.machine import Machine
-    from skerry.entry.rest.here import HereVerbs
+    from skerry.entry.rest.here import HereOrder, HereView
     from skerry.entry.rest.views import StoreView
     from skerry.fleet.cluster.membership import Membership
 
@@ -86,7 +86,7 @@ async def play(machine: Machine, _: Membership | None) -> None:
         desired = Desired(store, node, check, clock)
         source = LocalSource(feed, Reports(store), node.id, clock, presence)
         access = access_alone(store, clock)
-        more = [*key_routes(Keyspace(store, clock)), *access.routes, *Here(_verbs(machine, store)).routes()]
+        more = [*key_routes(Keyspace(store, clock)), *access.routes, *Here(_Verbs(machine, store)).routes()]
         why, limit = explaining(driver, store), machine.settings.token_limit
         cluster = Cluster(
             desired,
@@ -116,10 +116,17 @@ async def _store_file(machine: Machine) -> StoreView:
     return file_view(machine.paths.store)
 
 
-def _verbs(machine: Machine, store: Gate) -> HereVerbs:
-    from skerry.entry.daemon.verbs import SingleVerbs
+class _Verbs:
+    """What makes and joins clusters is imported when it is asked for: most machines alone stay so."""
 
-    return SingleVerbs(machine, store)
+    def __init__(self, machine: Machine, store: Gate) -> None:
+        self._machine = machine
+        self._store = store
+
+    async def do(self, verb: str, asked: HereOrder) -> HereView:
+        from skerry.entry.daemon.verbs import SingleVerbs
+
+        return await SingleVerbs(self._machine, self._store).do(verb, asked)
 
 
 async def _join_at_first(machine: Machine) -> None:

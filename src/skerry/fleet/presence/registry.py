@@ -24,6 +24,7 @@ from skerry.fleet.state.node import PRESENCE_PREFIX, PresenceRecord, presence_ke
 from skerry.fleet.store.errors import CompactedError, StoreError
 from skerry.fleet.store.interface import Compare, EventKind, Field, Get, Put, Relation
 from skerry.kit.errors import SkerryError
+from skerry.kit.reconcile import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -131,8 +132,10 @@ class Registry:
 
     async def _take(self, node: str, beat: Heartbeat) -> Contact:
         self._must_act()
+        before = self._table.next_due()
         transition = self._table.heard(node, beat, self._clock.monotonic(), self._clock.now())
-        self._sooner.set()
+        if before is None or before != self._table.next_due():
+            self._sooner.set()
         if transition is not None:
             await self._write(transition)
         if self._forward is None:
@@ -205,7 +208,9 @@ class Registry:
             if due is None:
                 await self._sooner.wait()
                 continue
-            await self._clock.sleep(max(due - self._clock.monotonic(), 0))
+            pause_s = due - self._clock.monotonic()
+            if pause_s > 0 and await wait_for(self._sooner, pause_s, self._clock):
+                continue  # after an election all are given two TTLs, and whoever is heard then has one
             silent_at = self._clock.monotonic()
             # Where this process was held up, what was said meanwhile is still to be read: it comes first.
             await self._clock.sleep(SECOND_LOOK_S)

@@ -160,6 +160,18 @@ async def test_the_next_leader_knows_all_and_waits_two_ttls(world: World) -> Non
 
 
 @story
+async def test_who_was_heard_after_an_election_has_one_ttl_again(world: World) -> None:
+    await world.ask(0, "a")
+    await world.ask(0, "b")
+    await world.end(0)
+    assert world.leading[1].is_leader
+    await world.ask(1, "b", BEAT)
+    await world.clock.advance(16)
+    assert await world.liveness("b") is Liveness.LOST
+    assert await world.liveness("a") is Liveness.READY
+
+
+@story
 async def test_a_leader_whose_time_is_up_answers_nothing(world: World) -> None:
     await world.ask(0, "a")
     world.clock._passed += 100  # the process was stopped: no task ran meanwhile

@@ -242,6 +242,15 @@ def read_certificate(pem: str) -> Facts:
     )
 
 
+def covers(pem: str, hosts: Iterable[str]) -> bool:
+    """Whether a certificate is for all of these addresses and names. Raises CertificateError."""
+    try:
+        extension = load_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    return {_general_name(host) for host in hosts} <= set(extension.value)
+
+
 def verify(pem: str, ca_pem: str, identity: Identity, now: float) -> Facts:
     """That a certificate is of this authority, for this node in this role, and good now.
 

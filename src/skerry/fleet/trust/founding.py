@@ -2,7 +2,8 @@
 
     ca.key, ca.crt, store-ca.key, store-ca.crt ─→ store.pem ─→ node.pem
 
-What is whole already is kept, so that `cluster init` may be killed at any moment and be called again.
+What is whole already is kept, so that `cluster init` may be killed at any moment and be called again; called
+with another address it makes the certificates anew, for what others check is the address in them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from skerry.fleet.trust.certificates import (
     Authority,
     Credential,
     Facts,
+    covers,
     load_key,
     make_request,
     new_key,
@@ -41,17 +43,18 @@ def found(
     for one that is a member of a cluster, but not a server of it.
     """
     identity = Identity(node, Role.SERVER)
+    named = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
     if pki.is_member:
         pki.authority()
-        held = pki.read_node()
-        return read_certificate(held.certificate_pem), public_sha256(load_key(held.key_pem))
+        held, store_held = pki.read_node(), pki.read_store()
+        if all(covers(each.certificate_pem, named) for each in (held, store_held)):
+            return read_certificate(held.certificate_pem), public_sha256(load_key(held.key_pem))
     authority = _kept(pki.authority) or Authority.create(f"Skerry cluster {name}", now)
     store = _kept(pki.store_authority) or Authority.create(f"Skerry store of {name}", now)
     pki.write_authority(authority)
     pki.write_store_authority(store)
     key = new_key()
     request = read_request(make_request(key, identity))
-    named = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
     kept = store.issue_store(request, identity, now, hosts=named, lifetime_s=lifetime_s)
     pki.write_store(Credential(key, kept))
     certificate = authority.issue(request, identity, now, hosts=named, lifetime_s=lifetime_s)

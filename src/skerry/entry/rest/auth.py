@@ -15,6 +15,7 @@ import binascii
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 from starlette.routing import Match, Mount, Route
@@ -27,6 +28,7 @@ from skerry.fleet.access.caller import NOBODY, Caller, CallerKind, root
 from skerry.fleet.access.errors import UnauthenticatedError
 from skerry.fleet.access.records import AuditRecord
 from skerry.fleet.store.errors import StoreError
+from skerry.fleet.trust.token_text import without_secrets
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ class Guard:
                     live.task.cancel()
 
     async def _write_down(self, caller: Caller, series: Series, scope: Scope, status: int) -> None:
-        what = f"{scope['method']} {scope['path'][:LONGEST_PATH]}"
+        what = f"{scope['method']} {shown_path(scope['path'])}"
         detail = str(scope["state"].get(DETAIL, ""))
         record = AuditRecord(
             self._clock.now(), caller.kind, caller.name, caller.address, what, status, detail
@@ -207,6 +209,12 @@ class Guard:
             headers.append((b"www-authenticate", b'Bearer realm="skerry"'))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def shown_path(path: str) -> str:
+    """A path for a log: on one line whatever was sent, and without the secret of a token put into it."""
+    shown = without_secrets(path)[:LONGEST_PATH]
+    return "".join(c if c.isprintable() else quote(c, errors="replace") for c in shown)
 
 
 def find_route(

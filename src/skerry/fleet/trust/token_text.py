@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from skerry.fleet.trust.errors import TokenTextError
 
 _FORM = re.compile(r"(skerryp?1)\.([0-9a-f]{64})\.([0-9a-f]{16})\.([0-9a-f]{64})", re.ASCII)
+_SECRET = re.compile(r"(skerryp?1\.[0-9a-f]{64}\.[0-9a-f]{16}\.)[0-9a-f]+", re.ASCII)
 LONGEST = 256
 
 
@@ -49,6 +50,11 @@ class Token:
 def new_token(kind: TokenKind, pin: str) -> Token:
     """A token of the system's chance."""
     return Token(kind, pin, secrets.token_hex(8), secrets.token_hex(32))
+
+
+def without_secrets(text: str) -> str:
+    """A text for a log, in which somebody may have put a token where its id or name belongs."""
+    return _SECRET.sub(r"\1…", text)
 
 
 def parse_token(text: str, kind: TokenKind) -> Token:

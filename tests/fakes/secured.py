@@ -84,6 +84,7 @@ class Secured:
 
     directory: Path
     lifetime_s: float = NODE_LIFETIME_S
+    keep_alive_s: int | None = None
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(now=time.time())
@@ -144,6 +145,8 @@ class Secured:
         self.port = listener.getsockname()[1]
         self.context = server_context(self.pki)
         secure, local = make_server(self.guard, self.context), make_server(self.guard)
+        if self.keep_alive_s is not None:
+            secure.config.timeout_keep_alive = self.keep_alive_s
         tasks = [
             asyncio.create_task(work)
             for work in (*self.access.loops(self.guard).values(), self.desired.mirror.run())

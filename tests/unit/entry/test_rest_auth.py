@@ -68,6 +68,42 @@ def test_changes_are_written_down_without_secrets(tmp_path: Path, caplog: pytest
     asyncio.run(_audited(tmp_path, caplog))
 
 
+async def _pasted(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    w = Secured(directory)
+    async with w.running():
+        ann = await token_of(w, PersonRole.ADMIN, "ann")
+        assert (await w.ask("DELETE", f"/v1/tokens/{ann}")).status == 404
+        assert (await w.ask("DELETE", "/v1/units/a%0A<2>root:%20all%20is%20well.service")).status in (
+            400,
+            404,
+        )
+        records = [record.what for _, record in await w.audit.newest()]
+    told = "\n".join([*records, *(record.getMessage() for record in caplog.records)])
+    assert len(records) == 2
+    assert ann.split(".")[2] in told
+    assert ann.split(".")[3] not in told
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+def test_neither_a_token_in_a_path_nor_a_second_line_comes_into_a_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="skerry.access")
+    asyncio.run(_pasted(tmp_path, caplog))
+
+
+async def _silent(directory: Path) -> None:
+    w = Secured(directory, keep_alive_s=0)
+    async with w.running(), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port, ssl=w.connecting())
+        assert await reader.read() == b""
+        writer.close()
+
+
+def test_a_connection_that_asks_nothing_is_not_kept(tmp_path: Path) -> None:
+    asyncio.run(_silent(tmp_path))
+
+
 async def _removed(directory: Path) -> None:
     w = Secured(directory)
     async with w.running(), asyncio.timeout(10):

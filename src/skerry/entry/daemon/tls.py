@@ -42,6 +42,11 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, CONNECTION: look(transport)}
+        if transport.get_extra_info("ssl_object") is not None:
+            # uvicorn counts from the first answer on; a stranger who asks nothing would be kept for ever.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
 
 class TlsConfig(uvicorn.Config):

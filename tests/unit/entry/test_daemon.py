@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fakes.daemon import Daemon
+from skerry.entry.daemon.machine import Paths
+from skerry.fleet.cluster.membership import Membership, write_membership
+from skerry.fleet.state.node import Role
 from skerry.kit.http import ApiError
 
 if TYPE_CHECKING:
@@ -68,6 +71,25 @@ def test_a_second_daemon_does_not_take_the_socket(daemon: Daemon) -> None:
     with daemon:
         assert b"another skerryd listens" in Daemon(daemon.root).run_to_its_end()
         assert stored(daemon) == []
+
+
+def test_a_member_that_was_killed_while_it_joined_forgets_the_token(daemon: Daemon) -> None:
+    paths = Paths.under(daemon.root)
+    membership = Membership("c1", "home", "0" * 31 + "1", Role.AGENT, "10.0.0.7", ("https://127.0.0.1:1",))
+    paths.state.mkdir(parents=True)
+    write_membership(paths.state, membership)
+    paths.settings.mkdir(parents=True)
+    paths.join_file.write_text('token = "secret"\n')
+    with daemon:
+        assert not paths.join_file.exists()
+
+
+def test_a_machine_alone_forgets_what_a_cluster_told_it(daemon: Daemon) -> None:
+    kept = Paths.under(daemon.root).state / "assignments.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    with daemon:
+        assert not kept.exists()
 
 
 def test_a_damaged_store_is_said_and_left_as_it_is(daemon: Daemon) -> None:

@@ -29,11 +29,13 @@ from skerry.kit.http import HttpError
 from skerry.kit.wire import Wire
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from skerry.entry.daemon.machine import Machine
     from skerry.fleet.cluster.membership import Membership
-    from skerry.fleet.trust.contexts import NodeTls
 
 ASK_S = 20.0
 
@@ -59,7 +61,7 @@ async def play(machine: Machine, membership: Membership | None) -> None:
     renewal = Renewal(machine.pki, clock, ask_servers(lambda: standing.now().servers, tls.client), tls.reload)
     host = Host(machine.node.id, lambda: source.refused or None, machine.paths.root)
     verbs = AgentVerbs(machine, membership, nearest)
-    passing = _Passing(standing, source, tls)
+    passing = Passing(standing, lambda: source.server, tls.client)
     routes = [*host.routes(), *Here(verbs).routes()]
     routes.append(Route("/{path:path}", passing.answer, methods=list(ALL_METHODS)))
     handlers = {SkerryError: on_error, Exception: on_error}
@@ -76,19 +78,23 @@ async def play(machine: Machine, membership: Membership | None) -> None:
         source.close()
 
 
-class _Passing:
+class Passing:
     """What this machine cannot answer is asked of a server, with this node's certificate."""
 
-    def __init__(self, standing: Standing, source: RemoteSource, tls: NodeTls) -> None:
+    def __init__(
+        self, standing: Standing, server: Callable[[], str], tls: Callable[[], ssl.SSLContext]
+    ) -> None:
         self._standing = standing
-        self._source = source
+        self._server = server
         self._tls = tls
 
     async def answer(self, request: Request) -> Response:
         """The server's answer; a refusal says where people are to ask."""
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        # As it was sent: what is decoded once does not fit into a line of a request any more.
+        query = request.scope["query_string"].decode()
+        path = request.scope["raw_path"].decode() + (f"?{query}" if query else "")
         headers = {name: request.headers[name] for name in ("content-type",) if name in request.headers}
-        wire = Wire(self._source.server, self._tls.client)
+        wire = Wire(self._server(), self._tls)
         try:
             answer = await wire.request(
                 request.method, path, await read_body(request), headers=headers, timeout_s=ASK_S

@@ -26,6 +26,7 @@ from skerry.fleet.state.node import Role
 from skerry.fleet.trust import identity
 from skerry.fleet.trust.founding import found
 from skerry.fleet.trust.joining import join
+from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -84,6 +85,9 @@ async def migrate(machine: Machine, store: Gate, membership: Membership) -> Memb
         except BaseException:
             if read_membership(machine.paths.state) in (None, membership):
                 store.release()
+                # systemd would try for ever what may never be, as with an address that is not this machine's.
+                with contextlib.suppress(SkerryError):
+                    await server.end()
             raise
 
 

@@ -21,6 +21,7 @@ from skerry.host.units.journal import read_journal
 from skerry.host.units.systemd import Systemd
 from skerry.kit.clock import SystemClock
 from skerry.kit.errors import SkerryError
+from skerry.kit.files import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,6 +61,10 @@ class Paths:
     @property
     def store(self) -> Path:
         return self.state / "store.db"
+
+    @property
+    def join_file(self) -> Path:
+        return self.settings / "join.toml"
 
     @property
     def snapshots(self) -> Path:
@@ -145,6 +150,15 @@ class Machine:
                     log.warning("units stay as they are for now: %s; trying again", reason)
                 said = reason
             await self.clock.sleep(RETRY_S)
+
+    def forget_join_file(self) -> None:
+        """Of a member: a kill may have left the token, by which it would join again when it leaves."""
+        try:
+            if self.paths.join_file.exists():
+                self.paths.join_file.unlink(missing_ok=True)
+                sync_directory(self.paths.settings)
+        except OSError as error:
+            log.warning("%s is to go, and cannot be removed: %s", self.paths.join_file, error.strerror)
 
     async def leave(self, timeout_s: float) -> None:
         """The machine stops: its units may run elsewhere at once."""

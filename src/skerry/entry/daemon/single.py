@@ -27,6 +27,7 @@ from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.here import Here
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
+from skerry.fleet.agent.kept import Kept
 from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from skerry.entry.rest.here import HereOrder, HereView
     from skerry.entry.rest.views import StoreView
     from skerry.fleet.cluster.membership import Membership
-
-JOIN_FILE = "join.toml"
 
 log = logging.getLogger("skerry.daemon")
 
@@ -68,6 +67,7 @@ async def open_sqlite(machine: Machine) -> tuple[SqliteStore | None, str | None]
 async def play(machine: Machine, _: Membership | None) -> None:
     """Be a machine alone until cancelled."""
     node, clock = machine.node, machine.clock
+    Kept(machine.paths.state).forget()  # of a cluster that it was in: nobody tells it what to run any more
     async with contextlib.AsyncExitStack() as stack:
         opened, reason = await open_sqlite(machine)
         host = Host(node.id, lambda: reason, machine.paths.root)
@@ -107,7 +107,7 @@ async def play(machine: Machine, _: Membership | None) -> None:
             group.create_task(driver.run(), name="placements")
             group.create_task(feed.run(), name="assignments")
             group.create_task(machine.run_agent(source, Role.SERVER), name="agent")
-            if (machine.paths.settings / JOIN_FILE).exists():
+            if machine.paths.join_file.exists():
                 group.create_task(_join_at_first(machine), name="join")
             machine.turns.begun()
 

@@ -79,7 +79,9 @@ class SingleVerbs:
         elif verb == "snapshot":
             return view(None, file=await take_snapshot(machine, self._store, ""))
         elif verb == "leave" and machine.pki.is_member:
-            # What a join or a leave that was cut short has left.
+            # What an init, a join or a leave that was cut short has left.
+            async with etcd_here(machine) as server:
+                await said(server.end())
             await asyncio.to_thread(shutil.rmtree, machine.pki.directory)
             return view(None)
         else:
@@ -160,7 +162,8 @@ class ServerVerbs:
             )
         node = membership.node
         async with etcd_here(machine) as server:
-            client = server.client()
+            # Not the member here alone: it does not answer any more where this was cut short, or is removed.
+            client = server.client(*membership.store)
             try:
                 members = await said(list_members(client))
             finally:
@@ -244,7 +247,8 @@ class AgentVerbs:
             answer = await wire.request(
                 "DELETE", f"/v1/nodes/{membership.node}?force={force}", b"", timeout_s=15.0
             )
-            if answer.status != 404:
+            # 401: it was removed already, on a server or by a leave that was cut short.
+            if answer.status not in (401, 404):
                 answer.checked()
         except SkerryError as error:
             if not asked.force:

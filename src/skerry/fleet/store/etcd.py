@@ -121,7 +121,8 @@ class EtcdStore:
             base, revision = await read_foundation(client)
             if base is None:
                 raise StoreFormatError(
-                    "this etcd holds no store of Skerry", hint="`skerry cluster init` makes one"
+                    "this etcd holds no store of Skerry",
+                    hint="where a restore was cut short, `skerry cluster restore` the same snapshot again",
                 )
             store = cls(client, base, base.ours(revision), name=name, keep=keep, lease_ids=lease_ids)
             await store._find_old_receipts()

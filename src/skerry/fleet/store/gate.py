@@ -82,7 +82,7 @@ class Gate:
 
     @contextlib.asynccontextmanager
     async def _writes(self) -> AsyncIterator[None]:
-        while not self._open.is_set():
+        while not (self._open.is_set() or self._closed):
             await self._open.wait()
         if self._closed:
             raise UnavailableError("the store has moved", hint="ask again: nothing was changed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from skerry.kit.errors import SkerryError
@@ -37,8 +38,9 @@ class LateSource:
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         source = await self._real()
-        async for message in source.messages():
-            yield message
+        async with aclosing(source.messages()) as messages:
+            async for message in messages:
+                yield message
 
     async def report(
         self, reports: Sequence[UnitReport], gone: Sequence[str], *, whole: bool = False

@@ -42,7 +42,8 @@ class Front:
         await self._there.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._there.wait()
+        while not self._there.is_set():  # it may be taken again before who waits has its turn
+            await self._there.wait()
         assert self._app is not None  # noqa: S101  set before the event
         await self._app(scope, receive, send)
 
@@ -81,7 +82,9 @@ class Turns:
                 begun.set_exception(error)
 
     def begun(self) -> None:
-        """Called when the new role answers."""
+        """Called when the new role answers; of a role that is to end it says nothing."""
+        if self.wanted.is_set():
+            return
         begun, self._begun = self._begun, None
         if begun is not None and not begun.done():
             begun.set_result(None)

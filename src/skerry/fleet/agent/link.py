@@ -184,17 +184,24 @@ class RemoteSource:
         raise problem or NoServerError("no server answers")
 
     def use(self, servers: Sequence[str]) -> None:
-        """These are the servers from now on; the one that is spoken to stays first where it is among them."""
+        """These are the servers from now on; the one that is spoken to stays first where it is among them.
+
+        Where it is not its stream is left: what it tells may be as old as its departure.
+        """
         known = {wire.url: wire for wire in self._wires}
-        wanted = [url.rstrip("/") for url in servers]
+        wanted = list(dict.fromkeys(url.rstrip("/") for url in servers))
         fresh = [Wire(url, self._tls) for url in wanted if url not in known]
         self._chance.shuffle(fresh)
         kept = [wire for wire in self._wires if wire.url in wanted]
         if kept or fresh:
             gone = [wire for wire in self._wires if wire.url not in wanted]
+            first = self._wires[0]
             self._wires = kept + fresh
             for wire in gone:
                 wire.close()
+            if first in gone:
+                self._misses = 0
+                self._cut_stream()
 
     def close(self) -> None:
         """Close the connections that are kept; those in use are closed with what uses them."""
@@ -241,11 +248,15 @@ class RemoteSource:
             self._wires.append(self._wires.pop(0))
 
     def _move_to(self, wire: Wire) -> None:
-        if self._wires[0] is wire:
-            return
+        if self._wires[0] is wire or wire not in self._wires:
+            return  # it may have been taken off the list while it was asked
         self._wires.remove(wire)
         self._wires.insert(0, wire)
         log.info("speaking to %s now", wire.url)
+        self._cut_stream()
+
+    def _cut_stream(self) -> None:
+        """Begin a stream anew, from the server that is the first by now."""
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
 

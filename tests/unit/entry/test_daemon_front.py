@@ -44,7 +44,7 @@ def test_requests_wait_for_the_first_role_and_for_the_next() -> None:
         front, asked = Front(), list[str]()
         early, there = ask(front, "/early"), asyncio.create_task(front.there())
         await settle()
-        assert not (early.done() or there.done())
+        assert (early.done(), there.done()) == (False, False)
         front.put(app("one", asked))
         await asyncio.gather(early, there)
         front.take()

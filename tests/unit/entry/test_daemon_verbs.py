@@ -176,6 +176,15 @@ def test_an_init_that_fails_leaves_no_etcd_that_is_tried_for_ever(tmp_path: Path
     asyncio.run(_init_fails(tmp_path))
 
 
+def test_what_a_member_learns_is_on_the_disk_before_anybody_can_make_it_leave(tmp_path: Path) -> None:
+    membership = Membership("c1", "home", AGENT.node, Role.AGENT, "10.0.0.7", ("https://10.0.0.1:7443",))
+    write_membership(tmp_path, membership)
+    standing = Standing(tmp_path, membership)
+    assert standing.learn(["https://10.0.0.2:7443"]) is True
+    assert read_membership(tmp_path) == standing.now() != membership
+    assert standing.learn(["https://10.0.0.2:7443"]) is False
+
+
 async def _passed_on(directory: Path) -> None:
     lines: list[str] = []
 

@@ -6,7 +6,6 @@ agent    GET /v1/cluster/servers of a server ───────────�
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -41,14 +40,15 @@ class Standing:
     def now(self) -> Membership:
         return self._membership
 
-    async def learn(self, servers: Iterable[str]) -> bool:
+    def learn(self, servers: Iterable[str]) -> bool:
         """Keep these from now on; whether that is news."""
         known = read_membership(self._state) or self._membership
         fresh = msgspec.structs.replace(known, servers=tuple(servers))
         self._membership = fresh
         if fresh == known:
             return False
-        await asyncio.to_thread(write_membership, self._state, fresh)
+        # Not in a thread, which goes on when its task ends: cluster.json would come back after a leave.
+        write_membership(self._state, fresh)
         log.info("the servers of the cluster are now %s", ", ".join(fresh.servers))
         return True
 
@@ -69,7 +69,7 @@ class Standing:
                     if member.name != mine.node
                     for url in member.client_urls
                 )
-                await self.learn(dict.fromkeys([url_of(mine.address, API_PORT), *others]))
+                self.learn(dict.fromkeys([url_of(mine.address, API_PORT), *others]))
             await clock.sleep(EVERY_S)
 
     async def ask(
@@ -81,7 +81,7 @@ class Standing:
             try:
                 answer = await asked.request("GET", SERVERS_PATH, b"", timeout_s=10.0)
                 servers = msgspec.json.decode(answer.checked().body, type=ServerList).servers
-                if servers and await self.learn(servers):
+                if servers and self.learn(servers):
                     news(servers)
             except (SkerryError, msgspec.DecodeError) as error:
                 log.debug("who the servers are cannot be asked: %s", error)

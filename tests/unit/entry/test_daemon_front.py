@@ -175,3 +175,13 @@ def test_who_asked_may_go_and_the_change_is_made() -> None:
         assert (done, changing.cancelled()) == (["work"], True)
 
     asyncio.run(story())
+
+
+def test_a_verb_has_the_machine_alone_until_its_end() -> None:
+    turns = Turns()
+    with turns.alone(), pytest.raises(BusyError, match="under way here"), turns.alone():
+        raise AssertionError("two at once")
+    with pytest.raises(SkerryError, match="no room"), turns.alone():
+        raise SkerryError("no room")
+    with turns.alone():
+        pass

@@ -7,12 +7,13 @@ role ── verb: init, join, leave, … ──→ end of the role ─→ work b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -55,6 +56,21 @@ class Turns:
         self.wanted = asyncio.Event()
         self._between: Callable[[], Awaitable[None]] | None = None
         self._begun: asyncio.Future[None] | None = None
+        self._taken = False
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """For a verb from its first step on: two that found or mend a store would undo each other.
+
+        Raises BusyError.
+        """
+        if self._taken or self._begun is not None:
+            raise BusyError("another `skerry cluster` is under way here", hint="wait until it has ended")
+        self._taken = True
+        try:
+            yield
+        finally:
+            self._taken = False
 
     async def change(self, between: Callable[[], Awaitable[None]] | None = None) -> None:
         """End the present role, do `between`, and begin the role that is then the machine's.

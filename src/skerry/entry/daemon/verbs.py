@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate
+from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.here import HereView, not_here
 from skerry.fleet.access.members import Members
@@ -23,7 +25,7 @@ from skerry.fleet.trust import identity
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from skerry.entry.daemon.machine import Machine
     from skerry.entry.rest.here import HereOrder
@@ -67,6 +69,10 @@ class SingleVerbs:
         self._store = store
 
     async def do(self, verb: str, asked: HereOrder) -> HereView:
+        with one_at_a_time(self._machine):
+            return await self._do(verb, asked)
+
+    async def _do(self, verb: str, asked: HereOrder) -> HereView:
         machine = self._machine
         if verb == "init":
             membership = await said(init(machine, self._store, asked.name, asked.address, etcd=asked.etcd))
@@ -127,6 +133,10 @@ class ServerVerbs:
         return self._opened
 
     async def do(self, verb: str, asked: HereOrder) -> HereView:
+        with one_at_a_time(self._machine):
+            return await self._do(verb, asked)
+
+    async def _do(self, verb: str, asked: HereOrder) -> HereView:
         machine, membership = self._machine, self._membership()
         if verb == "migrate":
             if not isinstance(self._store, Gate):
@@ -237,6 +247,10 @@ class AgentVerbs:
         self._ask = ask
 
     async def do(self, verb: str, asked: HereOrder) -> HereView:
+        with one_at_a_time(self._machine):
+            return await self._do(verb, asked)
+
+    async def _do(self, verb: str, asked: HereOrder) -> HereView:
         membership = self._membership
         if verb != "leave":
             servers = ", ".join(membership.servers)
@@ -268,6 +282,17 @@ class AgentVerbs:
 
         await self._machine.turns.change(part)
         return view(None)
+
+
+@contextlib.contextmanager
+def one_at_a_time(machine: Machine) -> Iterator[None]:
+    """Whoever comes second is refused before anything is touched. Raises RequestError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(machine.turns.alone())
+        except BusyError as error:
+            raise RequestError(409, "refused", error.message, hint=error.hint) from error
+        yield
 
 
 async def _checked(file: Path) -> None:

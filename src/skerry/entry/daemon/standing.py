@@ -48,7 +48,10 @@ class Standing:
         if fresh == known:
             return False
         # Not in a thread, which goes on when its task ends: cluster.json would come back after a leave.
-        write_membership(self._state, fresh)
+        try:
+            write_membership(self._state, fresh)
+        except OSError as error:  # the next time finds that it is news still
+            log.warning("the servers of the cluster cannot be kept on disk: %s", error.strerror)
         log.info("the servers of the cluster are now %s", ", ".join(fresh.servers))
         return True
 

@@ -1,0 +1,80 @@
+"""What a machine knows of its cluster: kept where it is news, and asked for again where it could not be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fakes.clock import FakeClock, settle
+from skerry.entry.daemon.standing import AGENT_EVERY_S, Standing
+from skerry.entry.rest.servers import SERVERS_PATH
+from skerry.fleet.cluster.membership import FILE_NAME, Membership, read_membership, write_membership
+from skerry.fleet.state.node import Role
+from skerry.kit.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ONE, TWO = "https://10.0.0.1:7443", "https://10.0.0.2:7443"
+MEMBER = Membership("c1", "home", "5" * 32, Role.AGENT, "10.0.0.5", (ONE,))
+
+
+def test_only_news_is_written_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
+    write_membership(tmp_path, MEMBER)
+    standing = Standing(tmp_path, MEMBER)
+    before = (tmp_path / FILE_NAME).stat().st_ino
+    assert not standing.learn([ONE])
+    assert (tmp_path / FILE_NAME).stat().st_ino == before
+    assert standing.learn([ONE, TWO])
+    written = read_membership(tmp_path)
+    assert written is not None
+    assert (written.servers, written.name, written.address) == ((ONE, TWO), "home", "10.0.0.5")
+    assert standing.now() == written
+
+
+class Answering:
+    """A server that gives these bodies in turn, the last one again and again."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self._bodies = list(bodies)
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split()[1].decode())
+        body = self._bodies.pop(0) if len(self._bodies) > 1 else self._bodies[0]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+
+async def asking(directory: Path, *bodies: bytes, pauses: int) -> tuple[list[Sequence[str]], list[str]]:
+    """The news that an agent had after so many pauses, and what it asked."""
+    there, clock = Answering(*bodies), FakeClock()
+    news: list[Sequence[str]] = []
+    async with await asyncio.start_server(there.serve, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        task = asyncio.create_task(Standing(directory, MEMBER).ask(lambda: Wire(url), clock, news.append))
+        for _ in range(pauses):
+            while not (clock.sleeping or task.done()):
+                await settle()
+            if task.done():
+                await task
+            await clock.advance(AGENT_EVERY_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return news, there.asked
+
+
+def test_an_agent_learns_of_servers_and_goes_on_where_an_answer_is_of_no_use(tmp_path: Path) -> None:
+    both = b'{"servers": ["%s", "%s"]}' % (ONE.encode(), TWO.encode())
+    bodies = (b"what?", b'{"servers": []}', both, both)
+    news, asked = asyncio.run(asking(tmp_path, *bodies, pauses=4))
+    assert news == [(ONE, TWO)]
+    assert asked[:4] == [SERVERS_PATH] * 4
+
+
+def test_a_disk_that_takes_nothing_does_not_end_it(tmp_path: Path) -> None:
+    news, asked = asyncio.run(asking(tmp_path / "gone", b'{"servers": ["%s"]}' % TWO.encode(), pauses=3))
+    assert (news, len(asked) >= 3) == ([(TWO,)], True)

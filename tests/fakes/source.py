@@ -32,7 +32,10 @@ def assignment(
 
 
 class FakeSource:
-    """Implements skerry.fleet.agent.source.Source. `alive`: heartbeats are answered; `taking`: claims are."""
+    """Implements skerry.fleet.agent.source.Source. `alive`: heartbeats are answered; `taking`: claims are.
+
+    `streams` counts how often it was asked for all; the test answers, with `full`.
+    """
 
     def __init__(self) -> None:
         self.alive = True
@@ -42,6 +45,7 @@ class FakeSource:
         self.beats: list[Heartbeat] = []
         self.reports: dict[str, UnitReport] = {}
         self.left = False
+        self.streams = 0
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self.revision = 0
 
@@ -57,6 +61,7 @@ class FakeSource:
         self._messages.put_nowait(Beat(15.0, self.revision))
 
     async def messages(self) -> AsyncGenerator[Message, None]:
+        self.streams += 1
         while True:
             yield await self._messages.get()
 

@@ -256,8 +256,13 @@ class Agent:
         return None if held is None else held.launch
 
     def _lease_ended(self) -> None:
-        """systemd stops what is fenced, and so do we; it runs again only on a server's new word."""
-        self._fulls_at_lapse = self._assigned.fulls
+        """systemd stops what is fenced, and so do we; it runs again only on a server's new word.
+
+        That word is asked for: the stream may well come from a server that was there all the time.
+        """
+        if self._fenced():
+            self._fulls_at_lapse = self._assigned.fulls
+            self._assigned.ask_anew()
         lapsed = {name for name, held in self._held.items() if held.fenced and held.launch is not None}
         self._lapsed |= lapsed
         self._due |= lapsed

@@ -51,6 +51,7 @@ class Assigned:
         self._assignments: dict[str, Assignment] = {}
         self._waiting: list[Message] = []
         self._came = asyncio.Event()
+        self._stream: asyncio.Timeout | None = None
         self.known = False
         self.certain = False
         self.fulls = 0
@@ -74,11 +75,27 @@ class Assigned:
                 messages, self._waiting = self._waiting, []
                 await self._hear(messages)
 
+    def ask_anew(self) -> None:
+        """Let the servers say from the beginning what this node is to hold: a Full comes, sooner or later."""
+        self._waiting.clear()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.reschedule(asyncio.get_running_loop().time())
+
     async def _listen(self) -> None:
-        async with aclosing(self._source.messages()) as messages:
-            async for message in messages:
-                self._waiting.append(message)
-                self._came.set()
+        """Take in what the servers say, from the beginning as often as that is asked for."""
+        asked = True
+        while asked:
+            stream = self._stream = asyncio.timeout(None)
+            try:
+                async with stream, aclosing(self._source.messages()) as messages:
+                    async for message in messages:
+                        self._waiting.append(message)
+                        self._came.set()
+            except TimeoutError:
+                if not stream.expired():
+                    raise
+            asked = stream.expired()
 
     async def _remember(self, kept: Kept) -> None:
         await self._clock.sleep(PATIENCE_S)

@@ -242,6 +242,32 @@ async def test_it_runs_again_only_by_an_answer_and_a_new_word(world: World) -> N
 
 
 @story
+async def test_the_new_word_is_asked_for_where_the_stream_went_on(world: World) -> None:
+    async with world.agent():
+        world.source.full(assignment(DB, fence=True))
+        await world.rest()
+        world.source.alive = False
+        await world.clock.advance(LEASE_S + 1)
+        world.end_lease()
+        await world.rest()
+        assert world.source.streams == 2
+
+
+@story
+async def test_a_lapse_with_nothing_fenced_asks_for_nothing_and_keeps_nothing_back(world: World) -> None:
+    async with world.agent():
+        world.source.full(assignment("web.service"))
+        world.source.alive = False
+        await world.clock.advance(LEASE_S + 1)
+        world.source.alive = True
+        await world.clock.advance(6)
+        assert world.source.streams == 1
+        world.source.change(assignment(DB, fence=True))
+        await world.rest()
+        assert world.starts() == 1
+
+
+@story
 async def test_it_waits_for_news_as_new_as_its_return(world: World) -> None:
     async with world.agent():
         world.source.contact = Contact(15.0, revision=7)

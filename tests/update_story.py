@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skerry_lab.qemu import QemuNode
 
 GOLDEN, STAGED, BLESSED = "golden", "staged", "blessed"
+SETTLE = "skerry-settle.service"
 PATIENCE_S = 300
 
 
@@ -49,6 +50,11 @@ def settled(node: QemuNode, *steps: str) -> updates.UpdateSeen:
     """What the machine says once what followed the boot is done."""
     until(lambda: updates.seen(node).step in steps)
     return updates.seen(node)
+
+
+def at_rest(node: QemuNode) -> None:
+    """Wait for what a boot ends with: until then it may still put in order what a test is to change."""
+    until(lambda: node.try_run(["systemctl", "is-active", SETTLE]).text.strip() == "inactive")
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -81,14 +81,18 @@ class Node:
     async def until(
         self, name: str, active: str | None, current: DesiredState = LAUNCHED
     ) -> UnitReport | None:
-        """Wait for a report; `active` None waits until there is none."""
+        """Wait for a report of the unit as it is wanted now; `active` None waits until there is none."""
         end = time.monotonic() + DEADLINE_S
         while time.monotonic() < end:
             report = await self.report(name)
             if report is None and active is None:
                 return None
             if report is not None and (report.active, report.current) == (active, current):
-                return report
+                entry = await self.store.get(unit_key(name))
+                unit = None if entry is None else UnitRecord.decode(entry.value)
+                # A report from before a change, of an agent that was killed, says nothing about the change.
+                if unit is not None and (report.identity, report.launch) == (unit.identity, unit.launch):
+                    return report
             await asyncio.sleep(0.01)
         raise AssertionError(f"{name} is not {active}: {await self.report(name)}")
 

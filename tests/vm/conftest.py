@@ -16,7 +16,7 @@ from skerry_lab.errors import NodeError
 from skerry_lab.node import NodeImage, NodeSpec
 from skerry_lab.qemu import QemuNode
 from skerry_lab.repository import VARIANTS, make_releases, serve
-from update_story import BLESSED, GOLDEN, STAGED, reboot_to, settled, stage
+from update_story import BLESSED, GOLDEN, STAGED, at_rest, reboot_to, settled, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,7 @@ def golden(make_machine: Callable[[NodeSpec], QemuNode], logs_directory: Path) -
     made.start()
     try:
         made.wait_ready(timeout_s=BOOT_TIMEOUT_S)
+        at_rest(made)
     except Exception:
         keep("vm/golden", made, logs_directory)
         raise
@@ -82,6 +83,7 @@ def updated(lab: Lab, releases: LabReleases, logs_directory: Path) -> Iterator[Q
     made.start()
     try:
         made.wait_ready(timeout_s=BOOT_TIMEOUT_S)
+        at_rest(made)
     except Exception:
         keep("vm/updated", made, logs_directory)
         raise

@@ -1,31 +1,24 @@
 """A cluster of real nodes: three servers with real etcd, two agents, TLS between all; and what is done to it.
 
-Every unit is its own witness: it writes into its node's /var when it starts, by /proc/uptime, which is one
-clock for all nodes here; fenced ones go on writing five times a second. The files are read from outside,
-also of a node that is cut off or has no power. Each test leaves the cluster whole for the next.
+Each unit is its own witness, see cluster_story.py; fenced ones go on writing five times a second. Each test
+leaves the cluster whole for the next.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import os
-import shutil
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from node_watch import watch
+from cluster_story import BEAT, FAILOVER_S, START, TEXT, TTL_S, Cluster, add_node, never_twice, now, watch_all
 from skerry_lab.cluster import form, ready
 from skerry_lab.errors import NodeError
-from skerry_lab.node import NodeSpec
-from skerry_lab.nspawn import NspawnNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from skerry_lab.journal import Allowed
@@ -37,88 +30,18 @@ pytestmark = pytest.mark.timeout(300)
 SERVERS, AGENTS = ("s1", "s2", "s3"), ("a1", "a2")
 PLAIN = tuple(f"plain-{n}.service" for n in range(10))
 FENCED = ("fenced-1.service", "fenced-2.service")
-WITNESS = "/var/lib/witness"
-START = f"mkdir -p {WITNESS}; read now rest </proc/uptime; echo $$now >>{WITNESS}/%n; exec sleep infinity"
-BEAT = (
-    f"mkdir -p {WITNESS}; while read -r now rest </proc/uptime; do echo $$now >>{WITNESS}/%n; sleep 0.2; done"
-)
-TEXT = "[Service]\nExecStart=/bin/sh -c '{}'\n"
-FAILOVER_S = 20.0
-TTL_S = 15.0
 
 
 def on_an_agent(text: str) -> str:
     return text + "[X-Fleet]\nMachineMetadata=role=agent\n[X-Skerry]\nFence=yes\n"
 
 
-@dataclass(frozen=True)
-class Cluster:
-    nodes: dict[str, NspawnNode]
-
-    def ask(self, *argv: str, by: tuple[str, ...] = SERVERS) -> str:
-        """Run a command on the first of these servers that has power and does it."""
-        said = ""
-        for name in by:
-            if self.nodes[name].running():
-                done = self.nodes[name].try_run(argv, timeout_s=60)
-                if done.status == 0:
-                    return done.text
-                said += done.error_text
-        raise AssertionError(f"{argv}: {said}")
-
-    def machines(self, by: tuple[str, ...] = SERVERS) -> dict[str, str]:
-        """The node of each unit that runs, by unit."""
-        ids = {
-            n["id"]: n["hostname"] for n in json.loads(self.ask("skerry", "node", "list", "--json", by=by))
-        }
-        units = json.loads(self.ask("skerry", "unit", "list", "--json", by=by))
-        return {u["name"]: ids.get(u["machine"], "") for u in units if u["active"] == "active"}
-
-    def seen(self, unit: str) -> dict[str, list[float]]:
-        """What the witness wrote, by node."""
-        found = {}
-        for name, node in self.nodes.items():
-            path = node.directory / "var" / "lib" / "witness" / unit
-            if path.exists():
-                found[name] = [float(line) for line in path.read_text().split("\n")[:-1]]
-        return found
-
-    def starts(self) -> dict[str, int]:
-        """How often each plain unit was started, on all nodes together."""
-        return {unit: sum(map(len, self.seen(unit).values())) for unit in PLAIN}
-
-    def until(self, what: Callable[[], bool], timeout_s: float) -> float:
-        """Seconds until it is so."""
-        begun = time.monotonic()
-        while not what():
-            if time.monotonic() - begun > timeout_s:
-                raise AssertionError(f"not so after {timeout_s} s: {self.machines()}")
-            time.sleep(0.2)
-        return time.monotonic() - begun
-
-    def power_on(self, *names: str) -> None:
-        for name in names:
-            self.nodes[name].start()
-        for name in names:
-            self.nodes[name].wait_ready(timeout_s=60)
-
-
-def now() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> Iterator[Cluster]:
-    if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
-        pytest.skip("nspawn nodes need root, and the package systemd-container")
-    made = Cluster({})
+    made = Cluster({}, SERVERS, PLAIN)
     for name in (*SERVERS, *AGENTS):
-        role = "agent" if name in AGENTS else "server"
-        settings = {"/etc/skerry/skerryd.toml.d/lab.toml": f'[metadata]\nrole = "{role}"\n'}
-        node = lab.add(NodeSpec(name, files=settings), "nspawn", node_image)
-        assert isinstance(node, NspawnNode)
-        node.start()
-        made.nodes[name] = node
+        made.nodes[name] = add_node(lab, node_image, name, role="agent" if name in AGENTS else "server")
+        made.nodes[name].start()
     for node in made.nodes.values():
         node.wait_ready(timeout_s=90)
     first = made.nodes["s1"]
@@ -142,39 +65,9 @@ def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> 
 def expected_errors(
     request: pytest.FixtureRequest, cluster: Cluster, logs_directory: Path
 ) -> Iterator[list[Allowed]]:
-    """Watches the journals of all nodes that have power at the end."""
-    allowed: list[Allowed] = []
-    with contextlib.ExitStack() as stack:
-        watching = [
-            stack.enter_context(watch(request, node, logs_directory))
-            for node in cluster.nodes.values()
-            if node.running()
-        ]
+    """A test adds to this list the errors that it provokes."""
+    with watch_all(request, cluster, logs_directory) as allowed:
         yield allowed
-        for expected in watching:
-            expected += allowed
-
-
-def never_twice(cluster: Cluster, unit: str) -> None:
-    """No two nodes ran it at the same time."""
-    runs = sorted((times[0], times[-1], name) for name, times in _runs(cluster.seen(unit)))
-    for (_, end, before), (start, _, after) in itertools.pairwise(runs):
-        assert end < start, f"{unit} ran on {before} until {end} and on {after} from {start}"
-
-
-def _runs(seen: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
-    """The stretches without a gap of three seconds."""
-    found: list[tuple[str, list[float]]] = []
-    for name, times in seen.items():
-        run: list[float] = []
-        for moment in times:
-            if run and moment - run[-1] > 3:
-                found.append((name, run))
-                run = []
-            run.append(moment)
-        if run:
-            found.append((name, run))
-    return found
 
 
 def all_run(cluster: Cluster, without: str = "", by: tuple[str, ...] = SERVERS) -> bool:

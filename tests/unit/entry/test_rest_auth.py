@@ -157,6 +157,37 @@ def test_a_stream_ends_with_the_time_of_its_token(tmp_path: Path) -> None:
     asyncio.run(_expired(tmp_path))
 
 
+async def _outlived(directory: Path) -> None:
+    w = Secured(directory)
+    async with w.running(), asyncio.timeout(30):
+        path = directory / "agent.pem"
+        path.write_text(credential(w.authority, AGENT, w.clock.now(), lifetime_s=3600).pem)
+        context = w.connecting(path)
+        kept = await asyncio.open_connection("127.0.0.1", w.port, ssl=context)
+        assert await whoami(*kept) == 200
+        async with w.opened("POST", STREAM, context=context) as (status, _, reader):
+            assert (status, await reader.readuntil(b"{}\n\r\n")) == (200, b"3\r\n{}\n\r\n")
+            await w.clock.advance(3500)
+            assert not reader.at_eof()
+            await w.clock.advance(200)
+            assert await reader.read() == b""
+        assert await whoami(*kept) == 401
+        await kept[0].read()  # until the server hangs up
+        kept[1].close()
+
+
+async def whoami(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """The status of one more request on a connection that is kept, its body being small."""
+    writer.write(b"GET /v1/whoami HTTP/1.1\r\nhost: x\r\n\r\n")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r")[0]))
+    return int(head.split()[1])
+
+
+def test_stream_and_connection_of_a_node_end_with_the_time_of_its_certificate(tmp_path: Path) -> None:
+    asyncio.run(_outlived(tmp_path))
+
+
 async def _prefixes(directory: Path) -> None:
     w = Secured(directory)
     async with w.running():

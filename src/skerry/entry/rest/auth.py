@@ -4,7 +4,8 @@
     path ─→ the route the application itself will take ─→ its right in `rights.RIGHTS`, or none: refused
 
 What an answer acknowledges is in the audit log before it is sent. A caller who is not known any more (token
-revoked or expired, node removed) loses streams that are open. No header, body or query is ever logged.
+revoked or expired, node removed, its certificate's time over) loses streams that are open, and connections that
+are kept. No header, body or query is ever logged.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class _Live:
     """A request that is being answered, and the task to cancel."""
 
     principal: str
+    expires: float
     task: asyncio.Task[object] | None
     answering: bool = False
     cut: bool = field(default=False)
@@ -144,7 +146,7 @@ class Guard:
         return nobody if token is None else self._known.person(token, address)
 
     async def _answer(self, caller: Caller, right: Right, scope: Scope, receive: Receive, send: Send) -> None:
-        live = _Live(caller.principal, asyncio.current_task())
+        live = _Live(caller.principal, caller.expires, asyncio.current_task())
         changes = scope["method"] not in ("GET", "HEAD")
 
         async def sending(message: Message) -> None:
@@ -171,7 +173,7 @@ class Guard:
         for live in tuple(self._live):
             if not live.principal.startswith(principal) or live.cut or not live.principal:
                 continue
-            if self._known is not None and not self._known.still(live.principal):
+            if self._known is not None and not self._known.still(live.principal, live.expires):
                 live.cut = True
                 # What is not answered yet is let finish: it may be the very request that removed its caller.
                 if live.answering and live.task is not None:
@@ -207,6 +209,8 @@ class Guard:
         headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(body)).encode())]
         if status == 401:
             headers.append((b"www-authenticate", b'Bearer realm="skerry"'))
+            # A connection keeps the certificate that it began with: a node's next one shows the renewed one.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

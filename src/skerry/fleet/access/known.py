@@ -106,10 +106,13 @@ class Known:
             node_role=identity.role,
             address=address,
             principal=f"{NODE}{identity.node}:{peer.serial}",
+            expires=peer.expires,
         )
 
-    def still(self, principal: str) -> bool:
-        """Whether a caller who was known by this principal is known yet."""
+    def still(self, principal: str, expires: float = 0.0) -> bool:
+        """Whether a caller who was known by this principal, and until then, is known yet."""
+        if expires and expires <= self._clock.now():
+            return False
         try:
             if principal.startswith(NODE):
                 node, _, serial = principal.removeprefix(NODE).partition(":")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fakes.clock import FakeClock
 from fakes.stores import Driver, opened
 from skerry.fleet.access.audit import Audit, Series
 from skerry.fleet.access.records import AUDIT_PREFIX, AuditRecord
+from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.memory import MemoryStore
 from skerry.kit.clock import SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from skerry.fleet.store.interface import Compare, Operation, Result
 
 
 def record(clock: FakeClock, what: str) -> AuditRecord:
@@ -104,3 +110,59 @@ async def _clock_set_back() -> None:
 
 def test_a_clock_that_is_set_back_loses_no_order_of_one_server() -> None:
     asyncio.run(_clock_set_back())
+
+
+class Away(MemoryStore):
+    """Takes nothing while `away`."""
+
+    away = False
+
+    async def transact(
+        self, compares: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
+    ) -> Result:
+        if self.away:
+            raise StoreError("the store is away")
+        return await super().transact(compares, then, otherwise)
+
+
+async def _flood() -> None:
+    clock = FakeClock()
+    store = Away(clock=clock)
+    audit = Audit(store, clock, most_waiting=20)
+    store.away = True
+    flood = [asyncio.create_task(audit.append(record(clock, f"change {n}"))) for n in range(50)]
+    ended = await asyncio.wait_for(asyncio.gather(*flood, return_exceptions=True), 20)
+    assert {type(error) for error in ended} == {StoreError}
+    with pytest.raises(StoreError):
+        await audit.append(record(clock, "one more"))
+    await audit.flush()
+    store.away = False
+    await audit.flush()
+    told = [(r.who, r.what, r.detail) for _, r in await audit.newest(limit=1000)]
+    assert told[0] == ("skerryd", "AUDIT", "31 entries were dropped: more waited than are kept")
+    assert [what for _, what, _ in told[1:]] == ["one more", *(f"change {n}" for n in range(49, 30, -1))]
+    await audit.append(record(clock, "afterwards"))
+    assert len(await audit.newest(limit=1000)) == 22
+
+
+def test_what_waits_is_bounded_and_how_much_was_dropped_is_said() -> None:
+    asyncio.run(_flood())
+
+
+async def _later() -> None:
+    clock = FakeClock()
+    store = Away(clock=clock)
+    audit = Audit(store, clock)
+    running = asyncio.create_task(audit.run())
+    store.away = True
+    with pytest.raises(StoreError):
+        await audit.append(record(clock, "a change"))
+    store.away = False
+    await clock.advance(1.5)
+    assert [r.what for _, r in await audit.newest()] == ["a change"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_what_the_store_did_not_take_is_written_when_it_does() -> None:
+    asyncio.run(_later())

@@ -121,3 +121,9 @@ def test_a_token_comes_from_the_words_stdin_or_a_file(
     assert [read_token(said) for said in ("plain", "-", f"@{there}")] == ["plain", "from-stdin", "from-file"]
     with pytest.raises(TokenFileError, match="cannot be read: No such file"):
         read_token(f"@{tmp_path / 'none'}")
+    there.write_bytes(b"\xff\xfe")
+    with pytest.raises(TokenFileError, match="no text"):
+        read_token(f"@{there}")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    with pytest.raises(TokenFileError, match="standard input holds no token"):
+        read_token("-")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.clock import settle
-from skerry.entry.daemon.front import BusyError, Front, Turns
+from fakes.clock import FakeClock, settle
+from skerry.entry.daemon.front import BusyError, Front, Patient, Turns
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -185,3 +185,34 @@ def test_a_verb_has_the_machine_alone_until_its_end() -> None:
         raise SkerryError("no room")
     with turns.alone():
         pass
+
+
+def test_who_waits_for_days_is_alone_while_it_works_and_lets_others_while_it_waits() -> None:
+    async def story() -> None:
+        clock, turns, done = FakeClock(), Turns(), list[str]()
+
+        async def try_often() -> None:
+            patient = Patient(clock, turns)
+            async with patient.alone():
+                for n in range(3):
+                    done.append(f"try {n}")
+                    with pytest.raises(BusyError), turns.alone():
+                        pass
+                    await patient.sleep(10)
+
+        with turns.alone():
+            trying = asyncio.create_task(try_often())
+            await clock.advance(5)
+            assert done == []
+        await clock.advance(1)
+        assert done == ["try 0"]
+        with turns.alone():
+            await clock.advance(30)
+            assert done == ["try 0"]
+        await clock.advance(30)
+        await asyncio.wait_for(trying, 10)
+        assert done == ["try 0", "try 1", "try 2"]
+        with turns.alone():
+            pass
+
+    asyncio.run(story())

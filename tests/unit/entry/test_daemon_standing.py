@@ -33,6 +33,16 @@ def test_only_news_is_written_and_the_rest_of_the_file_stays(tmp_path: Path) -> 
     assert standing.now() == written
 
 
+def test_a_damaged_file_ends_nothing_and_is_left_for_a_person_to_see(tmp_path: Path) -> None:
+    standing = Standing(tmp_path, MEMBER)
+    (tmp_path / FILE_NAME).write_text("{")
+    assert not standing.learn([ONE])
+    assert standing.now() == MEMBER
+    assert (tmp_path / FILE_NAME).read_text() == "{"
+    assert standing.learn([ONE, TWO])
+    assert standing.now().servers == (ONE, TWO)
+
+
 class Answering:
     """A server that gives these bodies in turn, the last one again and again."""
 

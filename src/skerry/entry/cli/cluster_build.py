@@ -110,15 +110,20 @@ def leave(*, force: bool, as_json: bool) -> None:
 
 def read_token(said: str) -> str:
     """The token itself, from stdin or a file where it says so. Raises TokenFileError."""
-    if said == "-":
-        if sys.stdin.isatty():
-            print("token: ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip()
-    if said.startswith("@"):
-        try:
-            return Path(said[1:]).read_text().strip()
-        except OSError as error:
-            raise TokenFileError(f"{said[1:]} cannot be read: {error.strerror}") from error
+    where = "standard input" if said == "-" else said[1:]
+    try:
+        if said == "-":
+            if sys.stdin.isatty():
+                print("token: ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip()
+        if said.startswith("@"):
+            return Path(where).read_text().strip()
+    except OSError as error:
+        raise TokenFileError(f"{where} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:  # which would show what it stumbled upon
+        raise TokenFileError(
+            f"{where} holds no token: it is no text", hint="a token is one line that begins with skerry1."
+        ) from None
     return said
 
 

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from skerry.kit.clock import Clock
+
+AGAIN_S = 1.0
 
 
 class BusyError(SkerryError):
@@ -104,3 +108,42 @@ class Turns:
         begun, self._begun = self._begun, None
         if begun is not None and not begun.done():
             begun.set_result(None)
+
+
+class Patient:
+    """A clock for what may wait for days to be done, alone while it does anything: `sleep` lets others have
+    their turn, and returns when theirs has ended."""
+
+    def __init__(self, clock: Clock, turns: Turns) -> None:
+        self._clock = clock
+        self._turns = turns
+        self._mine = contextlib.ExitStack()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """As `Turns.alone`, but waits for whoever is there."""
+        try:
+            await self._enter()
+            yield
+        finally:
+            self._mine.close()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    async def sleep(self, seconds: float) -> None:
+        self._mine.close()
+        await self._clock.sleep(seconds)
+        await self._enter()
+
+    async def _enter(self) -> None:
+        while True:
+            try:
+                self._mine.enter_context(self._turns.alone())
+            except BusyError:
+                await self._clock.sleep(AGAIN_S)
+            else:
+                return

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from skerry.entry.daemon.access import access_alone
 from skerry.entry.daemon.checks import explaining, minding_the_host
+from skerry.entry.daemon.front import Patient
 from skerry.entry.daemon.machine import sentence
 from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.auth import Guard
@@ -134,17 +135,18 @@ async def _join_at_first(machine: Machine) -> None:
     from skerry.entry.daemon.build import enlisting
     from skerry.entry.daemon.first_join import first_join
 
+    clock = Patient(machine.clock, machine.turns)
     try:
-        membership = await first_join(
-            machine.paths.settings,
-            machine.paths.state,
-            machine.pki,
-            machine.node.id,
-            machine.clock,
-            enlisting(machine, ""),
-        )
+        async with clock.alone():
+            membership = await first_join(
+                machine.paths.settings,
+                machine.paths.state,
+                machine.pki,
+                machine.node.id,
+                clock,
+                enlisting(machine, ""),
+            )
+            if membership is not None:
+                await machine.turns.change()
     except (SkerryError, OSError) as error:
         log.error("this machine has not joined its cluster: %s", error)  # noqa: TRY400  a sentence is enough
-        return
-    if membership is not None:
-        await machine.turns.change()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.entry.rest.servers import SERVERS_PATH, ServerList
+from skerry.fleet.cluster.errors import MembershipError
 from skerry.fleet.cluster.membership import API_PORT, host_of, read_membership, url_of, write_membership
 from skerry.kit.errors import SkerryError
 
@@ -42,7 +43,11 @@ class Standing:
 
     def learn(self, servers: Iterable[str]) -> bool:
         """Keep these from now on; whether that is news."""
-        known = read_membership(self._state) or self._membership
+        try:
+            known = read_membership(self._state) or self._membership
+        except MembershipError as error:  # what runs goes by what it knows; the next start tells
+            log.warning("the servers of the cluster are not kept on disk: %s", error.message)
+            known = self._membership
         fresh = msgspec.structs.replace(known, servers=tuple(servers))
         self._membership = fresh
         if fresh == known:

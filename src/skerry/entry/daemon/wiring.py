@@ -11,7 +11,6 @@ them (front.py), and so do units. A role that fails ends the daemon, and systemd
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import importlib
 import logging
@@ -93,8 +92,10 @@ async def _play(machine: Machine) -> None:
             machine.front.take()
             for task in (playing, wanted, told):
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await playing  # what it failed of ends the daemon
+            # Not awaited: its cancellation could not be told from our own, which would be lost.
+            await asyncio.wait((playing,))
+        if not playing.cancelled():
+            playing.result()  # what it failed of ends the daemon
         await machine.turns.between()
 
 

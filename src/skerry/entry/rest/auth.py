@@ -4,7 +4,7 @@
     path ─→ the route the application itself will take ─→ its right in `rights.RIGHTS`, or none: refused
 
 What an answer acknowledges is in the audit log before it is sent. A caller who is not known any more (token
-revoked or expired, node removed, its certificate's time over) loses streams that are open, and connections that
+revoked or expired, node removed or its certificate run out) loses streams that are open, and connections that
 are kept. No header, body or query is ever logged.
 """
 

@@ -4,9 +4,9 @@
     /skerry/v1/audit/keys/<id>      /v2/keys: gathered for a second, for programs write there all the time
     <id> = microseconds since 1970 in 16 hexadecimal digits, so that names sort by time, and 4 of chance
 
-Each series keeps its newest records; concurrent ones share a transaction. While the store takes nothing, a
-bounded number waits; how many were dropped beyond that stands in the log afterwards. Refusals of people nobody
-knows are not written here, where a stranger could push out what matters, but to the journal.
+Each series keeps its newest records; concurrent ones share a transaction. While the store takes nothing, so
+many wait and no more; how many were dropped beyond that stands in the log afterwards. Refusals of people
+nobody knows are not written here, where a stranger could push out what matters, but to the journal.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Audit:
         self._gathered = asyncio.Event()
 
     async def append(self, record: AuditRecord, series: Series = Series.CHANGES) -> None:
-        """Write a record; it is in the store on return. Raises StoreError: it is written later, or dropped."""
+        """Write a record; it is in the store on return. Raises StoreError: it comes later, or is dropped."""
         state = self._series[series]
         mine = self._wait(record, series)
         try:

@@ -54,8 +54,8 @@ class Caller:
     """Who asks. `name` is a person's name or a machine id; `address` where from, "" for the Unix socket.
 
     `role` is a person's (root has ADMIN), `node_role` a node's. `principal` is what rights are revoked by.
-    `keys` narrows /v2/keys to some prefixes; empty: as the role has it. `expires` is when what was shown ends,
-    in seconds since 1970; 0 for never, or where `principal` says it.
+    `keys` narrows /v2/keys to some prefixes; empty: as the role has it. `expires` is when what was shown
+    ends, in seconds since 1970; 0 for never, or where `principal` says it.
     """
 
     kind: CallerKind

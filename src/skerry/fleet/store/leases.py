@@ -7,7 +7,6 @@ renew it while the store was down. What ends a lease is the store's own command,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import logging
 import math
@@ -110,8 +109,8 @@ class LeaseTimes:
         finally:
             for task in (sleeping, called):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            # Not awaited one by one: their cancellation could not be told from our own, which would be lost.
+            await asyncio.wait({sleeping, called})
 
 
 def check_ttl(ttl_s: float) -> float:

@@ -81,7 +81,7 @@ class Node:
     async def until(
         self, name: str, active: str | None, current: DesiredState = LAUNCHED
     ) -> UnitReport | None:
-        """Wait for a report of the unit as it is wanted now; `active` None waits until there is none."""
+        """Wait for a report, of a launched unit its last launch's; `active` None: until there is none."""
         end = time.monotonic() + DEADLINE_S
         while time.monotonic() < end:
             report = await self.report(name)
@@ -91,7 +91,8 @@ class Node:
                 entry = await self.store.get(unit_key(name))
                 unit = None if entry is None else UnitRecord.decode(entry.value)
                 # A report from before a change, of an agent that was killed, says nothing about the change.
-                if unit is not None and (report.identity, report.launch) == (unit.identity, unit.launch):
+                latest = unit is not None and (report.identity, report.launch) == (unit.identity, unit.launch)
+                if latest or current is not LAUNCHED:
                     return report
             await asyncio.sleep(0.01)
         raise AssertionError(f"{name} is not {active}: {await self.report(name)}")

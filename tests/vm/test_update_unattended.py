@@ -40,6 +40,11 @@ def alone(updated: QemuNode) -> QemuNode:
     return updated
 
 
+def clock(machine: QemuNode) -> datetime:
+    """The machine's own, which stood still since the snapshot was made."""
+    return datetime.fromtimestamp(int(sh(machine, "date +%s")), UTC)
+
+
 def window(begins: datetime) -> str:
     return (
         f'strategy = "window"\ntries = 1\n[window]\nstart = "{begins:%H:%M}"\nlength = "1h"\nzone = "UTC"\n'
@@ -53,8 +58,7 @@ def test_the_timer_is_set_on_every_host(alone: QemuNode) -> None:
 
 
 def test_it_brings_a_version_and_waits_for_the_window(alone: QemuNode, releases: LabReleases) -> None:
-    later = datetime.now(UTC) + timedelta(hours=12)
-    alone.put(SETTINGS, window(later))
+    alone.put(SETTINGS, window(clock(alone) + timedelta(hours=12)))
     alone.put(f"/etc/systemd/system/{TIMER}.d/99-tests.conf", SOON)
     sh(alone, f"systemctl daemon-reload; systemctl restart {TIMER}")
     now = settled(alone, "waiting")
@@ -69,7 +73,7 @@ def test_in_the_window_it_boots_and_a_hang_meets_the_watchdog(alone: QemuNode, r
     alone.put("/etc/systemd/system/lab-hang.service", HANG.format(version=version))
     sh(alone, "ln -s ../lab-hang.service /etc/systemd/system/multi-user.target.wants/; echo mine > /etc/own")
     before = alone.boot_id()
-    alone.put(SETTINGS, window(datetime.now(UTC) - timedelta(minutes=5)))
+    alone.put(SETTINGS, window(clock(alone) - timedelta(minutes=5)))
     alone.ssh.forget()
     until(lambda: "the lab hangs" in alone.console())
     updates.wait_for(alone, BEFORE, after=before)

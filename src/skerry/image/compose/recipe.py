@@ -30,7 +30,7 @@ VERSION = re.compile(r"[1-9][0-9]{3}\.(0?[1-9]|1[0-2])\.[0-9]{1,4}")
 SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 ADDRESS = re.compile(r"(https?://|file:/)[^\s\"'\[\]]+")
 REPOSITORY = re.compile(r"(https?://|file:///)[!#-&(-\[\]-~]+")  # printable, without quotes and backslash
-# https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+# Debian Policy Manual, 5.6.1: names of packages
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 MODULE = re.compile(r"[\w?*\[\]!-]+", re.ASCII)
 UNIT = re.compile(

@@ -15,17 +15,22 @@ from skerry.fleet.store.etcd import EtcdStore
 from skerry.fleet.store.etcd_client import EtcdClient
 from skerry.fleet.store.etcd_foundation import found
 from skerry.fleet.store.etcd_messages import HeaderOnly
-from skerry.fleet.store.interface import Lease
+from skerry.fleet.store.interface import Lease, Put
 from skerry.fleet.store.leases import check_ttl
 from skerry.fleet.store.memory import MemoryStore
 from skerry.fleet.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from fakes.clock import FakeClock
     from skerry.fleet.store.interface import Batch, Store
     from skerry.kit.clock import Clock
+
+    StoryClock = FakeClock | WallClock
+    Story = Callable[[Store, StoryClock], Awaitable[object]]
+    Play = Callable[[Story], object]
 
 
 class Driver(enum.StrEnum):
@@ -107,3 +112,8 @@ async def seen(store: Store, prefix: str, after: int, *, until: int) -> list[Bat
             if batch.revision >= until:
                 break
     return batches
+
+
+async def put(store: Store, key: str, value: str = "", lease: int = 0) -> int:
+    """Put one key; the revision of that."""
+    return (await store.transact((), [Put(key, value.encode(), lease)])).revision

@@ -2,7 +2,7 @@
 
 A store maps text keys to bytes. Every transaction that changes something has one revision, one higher
 than the one before; all its events carry that revision and reach a watcher together. The drivers
-(memory, SQLite; etcd for a cluster) pass one conformance suite, tests/conformance/test_store.py.
+(memory, SQLite; etcd for a cluster) pass one conformance suite, tests/conformance/test_store*.py.
 
 Refuses (ValueError, for it is the caller's bug): keys that are empty or begin with NUL, empty transactions,
 and two changes of one transaction to the same key; and with TooLargeError a branch of more than 10,000

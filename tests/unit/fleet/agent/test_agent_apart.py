@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from skerry.fleet.agent.assigned import PATIENCE_S
 from skerry.fleet.agent.fence import LEASE_FILE
 from skerry.fleet.agent.fence_drop_in import DROP_IN, LEASE_S, LEASE_SERVICE
 from skerry.fleet.agent.kept import Kept
-from skerry.fleet.presence.heartbeat import Contact
+from skerry.fleet.presence.heartbeat import HEARTBEAT_S, Contact
 from skerry.fleet.state.node import Facts
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ DB = "db.service"
 
 async def at_once(work: Callable[[], None]) -> None:
     work()
+
+
+class NoJitter(random.Random):
+    """Shortens no pause, so that heartbeats come every HEARTBEAT_S, to the moment."""
+
+    def random(self) -> float:
+        return 0.0
 
 
 class World:
@@ -52,6 +60,7 @@ class World:
             boot="1",
             facts=lambda: Facts(hostname="here"),
             uptime=lambda: 1000 + self.clock.monotonic(),
+            chance=NoJitter(),
         )
         running = asyncio.ensure_future(agent.run())
         await self.rest()
@@ -179,18 +188,13 @@ async def test_each_full_is_answered_with_all_reports(world: World) -> None:
 @story
 async def test_facts_are_told_once_and_when_asked_for(world: World) -> None:
     async with world.agent():
-        await world.clock.advance(30)
-        told = [beat.facts is not None for beat in world.source.beats]
-        assert told[0]
-        assert not any(told[1:])
+        await world.clock.advance(2 * HEARTBEAT_S)
         world.source.contact = Contact(15.0, tell=True)
-        await world.clock.advance(6)
+        await world.clock.advance(HEARTBEAT_S)
         world.source.contact = Contact(15.0)
-        asked = len(world.source.beats)
-        await world.clock.advance(12)
-        told = [beat.facts for beat in world.source.beats[asked:]]
-        assert told[0] == Facts(hostname="here")
-        assert not any(told[1:])
+        await world.clock.advance(2 * HEARTBEAT_S)
+    here = Facts(hostname="here")
+    assert [beat.facts for beat in world.source.beats] == [here, None, None, None, here, None]
 
 
 @story

@@ -9,15 +9,10 @@ Of a secret only its SHA-256 is kept. Times are seconds since 1970; `expires` 0 
 
 from __future__ import annotations
 
-from typing import Self
-
-import msgspec
-
 from skerry.fleet.access.caller import KeyRight, PersonRole
-from skerry.fleet.state.document import decode_document
+from skerry.fleet.state.document import Document
 from skerry.fleet.trust.identity import Role
 
-VERSION = 1
 PEOPLE_PREFIX = "/skerry/v1/tokens/people/"
 JOIN_PREFIX = "/skerry/v1/tokens/join/"
 MEMBERS_PREFIX = "/skerry/v1/members/"
@@ -25,17 +20,7 @@ REVOKED_PREFIX = "/skerry/v1/revoked/"
 AUDIT_PREFIX = "/skerry/v1/audit/"
 
 
-class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
-
-
-class PersonToken(_Record, frozen=True, forbid_unknown_fields=True):
+class PersonToken(Document, frozen=True):
     """A token that speaks for a person or a program; `keys` narrows what it may do under /v2/keys."""
 
     id: str
@@ -46,10 +31,9 @@ class PersonToken(_Record, frozen=True, forbid_unknown_fields=True):
     expires: float = 0.0
     keys: tuple[KeyRight, ...] = ()
     created_by: str = ""
-    version: int = VERSION
 
 
-class JoinToken(_Record, frozen=True, forbid_unknown_fields=True):
+class JoinToken(Document, frozen=True):
     """A token that lets machines of one role join; `used` of `uses` times (0: as often as you like)."""
 
     id: str
@@ -60,10 +44,9 @@ class JoinToken(_Record, frozen=True, forbid_unknown_fields=True):
     uses: int = 1
     used: int = 0
     created_by: str = ""
-    version: int = VERSION
 
 
-class MemberRecord(_Record, frozen=True, forbid_unknown_fields=True):
+class MemberRecord(Document, frozen=True):
     """A machine that has joined. `key_sha256` is that of its public key when it did, so that a join whose
     answer was lost can be asked for again; `expires` is the end of its newest certificate;
     `address` and `names` are where a server is reached."""
@@ -77,10 +60,9 @@ class MemberRecord(_Record, frozen=True, forbid_unknown_fields=True):
     address: str = ""
     token: str = ""
     names: tuple[str, ...] = ()
-    version: int = VERSION
 
 
-class RevokedRecord(_Record, frozen=True, forbid_unknown_fields=True):
+class RevokedRecord(Document, frozen=True):
     """A machine that was removed: its certificates are refused, but for the serials in `again`, which it got
     when it was let in once more."""
 
@@ -88,10 +70,9 @@ class RevokedRecord(_Record, frozen=True, forbid_unknown_fields=True):
     at: float
     by: str = ""
     again: tuple[str, ...] = ()
-    version: int = VERSION
 
 
-class AuditRecord(_Record, frozen=True, forbid_unknown_fields=True):
+class AuditRecord(Document, frozen=True):
     """One thing that was asked for: who (`kind` and name), from where, what, and what became of it.
 
     `outcome` is the HTTP status. Never a body, never a query: they may hold secrets.
@@ -104,7 +85,6 @@ class AuditRecord(_Record, frozen=True, forbid_unknown_fields=True):
     what: str
     outcome: int
     detail: str = ""
-    version: int = VERSION
 
 
 def person_key(token: str) -> str:

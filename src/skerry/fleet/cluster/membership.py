@@ -10,24 +10,23 @@ machine joins and removed first when it leaves: whoever finds the file may rely 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from skerry.fleet.cluster.errors import MembershipError
-from skerry.fleet.state.document import RecordError, decode_document
+from skerry.fleet.state.document import Document, RecordError
 from skerry.fleet.state.node import Role
 from skerry.kit.files import sync_directory, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 1
 FILE_NAME = "cluster.json"
 API_PORT = 7443
 
 
-class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Membership(Document, frozen=True, omit_defaults=True):
     """See the module. `address` is where the other machines reach this one."""
 
     cluster: str
@@ -37,7 +36,6 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     address: str
     servers: tuple[str, ...]
     store: tuple[str, ...] = ()
-    version: int = VERSION
 
     @property
     def is_server(self) -> bool:
@@ -47,11 +45,6 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         # The version is written even where it is the first: a reader looks for it before all else.
         document = {"version": self.version} | msgspec.to_builtins(self)
         return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 def read_membership(state: Path) -> Membership | None:

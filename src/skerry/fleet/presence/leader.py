@@ -13,11 +13,9 @@ import asyncio
 import contextlib
 import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from skerry.fleet.state.document import RecordError, decode_document
+from skerry.fleet.state.document import Document, RecordError
 from skerry.fleet.store.errors import CompactedError, LeaseNotFoundError, StoreError
 from skerry.fleet.store.interface import Compare, Delete, Field, Get, Put, Relation, absent, unchanged
 from skerry.kit.errors import SkerryError
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from skerry.fleet.store.interface import Store
     from skerry.kit.clock import Clock
 
-VERSION = 1
 LEADER_KEY = "/skerry/v1/leader"
 LEASE_S = 5.0
 """Short, so that a new leader is there before fenced units, which wait for one, have to stop."""
@@ -43,20 +40,11 @@ class NotLeadingError(SkerryError):
     """This server does not lead; another may."""
 
 
-class LeaderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LeaderRecord(Document, frozen=True):
     """`url` is where the leader's API is, "" where it has none."""
 
     node: str
     url: str = ""
-    version: int = VERSION
-
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 class Leading(Protocol):

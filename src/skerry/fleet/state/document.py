@@ -5,13 +5,11 @@ A document whose version is newer than ours is refused by name, never half read.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import ClassVar, Self
 
 import msgspec
 
 from skerry.kit.errors import SkerryError
-
-T = TypeVar("T")
 
 
 class RecordError(SkerryError):
@@ -22,15 +20,25 @@ class _Versioned(msgspec.Struct, frozen=True):
     version: int
 
 
-def decode_document(value: bytes, kind: type[T], newest: int) -> T:
-    """`value` as `kind`, whose versions are known up to `newest`. Raises RecordError."""
-    try:
-        version = msgspec.json.decode(value, type=_Versioned).version
-        if version > newest:
-            raise RecordError(
-                f"{kind.__name__} has version {version}, this program reads up to {newest}",
-                hint="upgrade this machine",
-            )
-        return msgspec.json.decode(value, type=kind)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{kind.__name__} cannot be read: {error}") from error
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value in the store, or in a file; a kind of which there is a newer version says so in both fields."""
+
+    NEWEST: ClassVar[int] = 1
+    version: int = 1
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """The document that `value` is; its version is known up to NEWEST. Raises RecordError."""
+        try:
+            version = msgspec.json.decode(value, type=_Versioned).version
+            if version > cls.NEWEST:
+                raise RecordError(
+                    f"{cls.__name__} has version {version}, this program reads up to {cls.NEWEST}",
+                    hint="upgrade this machine",
+                )
+            return msgspec.json.decode(value, type=cls)
+        except msgspec.DecodeError as error:
+            raise RecordError(f"{cls.__name__} cannot be read: {error}") from error

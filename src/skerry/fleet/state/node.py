@@ -9,37 +9,26 @@
 from __future__ import annotations
 
 import enum
-from typing import Self
 
 import msgspec
 
-from skerry.fleet.state.document import decode_document
+from skerry.fleet.state.document import Document
 from skerry.fleet.trust.identity import Role as Role
 
-VERSION = 1
 NODES_PREFIX = "/skerry/v1/nodes/"
 PRESENCE_PREFIX = "/skerry/v1/presence/"
 
 
-class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NodeRecord(Document, frozen=True):
     """What people want of a machine.
 
     `metadata` are labels set while running: they go before those of the machine's own settings, and an empty
     value takes one away. A cordoned machine gets no new units; a draining one also gives up those it has.
     """
 
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
     cordoned: bool = False
     draining: bool = False
-    version: int = VERSION
-
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,21 +60,12 @@ class Liveness(enum.StrEnum):
     LEFT = "left"
 
 
-class PresenceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PresenceRecord(Document, frozen=True):
     """What the leader knows of a machine; `since` is when `liveness` became so, in seconds since 1970."""
 
     facts: Facts
     liveness: Liveness
     since: float
-    version: int = VERSION
-
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 def node_key(node: str) -> str:

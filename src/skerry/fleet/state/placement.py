@@ -8,17 +8,12 @@ runs them by its own decision. Only the leader's scheduler writes here.
 
 from __future__ import annotations
 
-from typing import Self
+from skerry.fleet.state.document import Document
 
-import msgspec
-
-from skerry.fleet.state.document import decode_document
-
-VERSION = 1
 PLACEMENTS_PREFIX = "/skerry/v1/placements/"
 
 
-class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PlacementRecord(Document, frozen=True):
     """`why` is the scheduler's sentence; `since` the time of the decision, in seconds since 1970.
 
     A `leaving` unit is no longer the node's to hold, but nobody else's yet: it is fenced, and the placement
@@ -30,19 +25,10 @@ class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str = ""
     since: float = 0.0
     leaving: bool = False
-    version: int = VERSION
 
     @property
     def key(self) -> str:
         return placement_key(self.node, self.unit)
-
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 def placement_key(node: str, unit: str) -> str:

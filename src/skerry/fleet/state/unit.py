@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from typing import Self
 
 import msgspec
 
-from skerry.fleet.state.document import decode_document
+from skerry.fleet.state.document import Document
 
-VERSION = 1
 UNITS_PREFIX = "/skerry/v1/units/"
 REPORTS_PREFIX = "/skerry/v1/reports/"
 
@@ -34,7 +32,7 @@ class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
-class UnitRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UnitRecord(Document, frozen=True):
     """What is wanted of one unit.
 
     `text` is the file as its author wrote it, `hash` fleet's hash of it. `launch` counts how often
@@ -48,7 +46,6 @@ class UnitRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drop_ins: tuple[Attachment, ...] = ()
     files: tuple[Attachment, ...] = ()
     launch: int = 0
-    version: int = VERSION
 
     @property
     def identity(self) -> str:
@@ -66,16 +63,8 @@ class UnitRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         launched_anew = desired is DesiredState.LAUNCHED and self.desired is not DesiredState.LAUNCHED
         return msgspec.structs.replace(self, desired=desired, launch=self.launch + launched_anew)
 
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
 
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
-
-
-class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UnitReport(Document, frozen=True):
     """What a node sees of a unit: its own progress, and systemd's words for it.
 
     `current` is what the agent has brought about; `problem` why it could not go further, a sentence.
@@ -96,15 +85,6 @@ class UnitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     problem: str | None = None
     identity: str = ""
     launch: int = 0
-    version: int = VERSION
-
-    def encode(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Raises RecordError."""
-        return decode_document(value, cls, VERSION)
 
 
 def unit_key(name: str) -> str:

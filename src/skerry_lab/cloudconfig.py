@@ -1,7 +1,7 @@
 """The cloud-config a node is given: the user's document, with what makes it a node of this lab.
 
-The lab adds the node's name and the registry as a mirror of every image. The user's own keys win; lists
-are put together.
+The lab adds the node's name, the registry as a mirror of every image, and files that the node needs else.
+The user's own keys win; lists are put together.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ HEADER = "#cloud-config"
 MIRROR_PATH = "/etc/containers/registries.conf.d/50-lab.conf"
 
 
-def with_lab(text: str, *, hostname: str, registry: str | None = None) -> str:
+def with_lab(
+    text: str, *, hostname: str, registry: str | None = None, files: Mapping[str, str] | None = None
+) -> str:
     """The document for one node. `registry` is host:port as the node sees it. Raises LabError."""
     document = _parse(text)
     document.setdefault("hostname", hostname)
+    added = dict(files or {})
     if registry is not None:
+        added[MIRROR_PATH] = mirror_settings(registry)
+    if added:
         there = document.get("write_files")
-        mirror = {"path": MIRROR_PATH, "content": mirror_settings(registry)}
-        document["write_files"] = [*(there if isinstance(there, list) else []), mirror]
+        ours = [{"path": path, "content": content} for path, content in added.items()]
+        document["write_files"] = [*(there if isinstance(there, list) else []), *ours]
     return f"{HEADER}\n{yaml.safe_dump(document, sort_keys=False)}"
 
 

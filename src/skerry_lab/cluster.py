@@ -11,38 +11,39 @@ from skerry_lab.errors import NotReadyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from skerry_lab.nspawn import NspawnNode
+    from skerry_lab.node import Node
 
 API_PORT = 7443
 BUILD_S = 120.0
 
 
 def form(
-    servers: Sequence[NspawnNode],
-    agents: Sequence[NspawnNode] = (),
+    servers: Sequence[Node],
+    agents: Sequence[Node] = (),
     *,
     name: str = "home",
-    told: Callable[[NspawnNode, str], None] = lambda node, command: None,
+    told: Callable[[Node, str], None] = lambda node, command: None,
+    timeout_s: float = BUILD_S,
 ) -> None:
-    """Make running nodes a cluster; `told` hears of each command. Raises NodeError."""
+    """Make running nodes a cluster; `told` hears of each command. Each has this time. Raises NodeError."""
 
-    def on(node: NspawnNode, command: str, stdin: bytes | None = None) -> str:
+    def on(node: Node, command: str, stdin: bytes | None = None) -> str:
         told(node, command)
-        return node.run(["sh", "-c", command], timeout_s=BUILD_S, stdin=stdin).text
+        return node.run(["sh", "-c", command], timeout_s=timeout_s, stdin=stdin).text
 
     first = servers[0]
-    on(first, f"skerry cluster init --name {name} --address {first.cable.address}")
+    on(first, f"skerry cluster init --name {name} --address {first.address}")
     for role, others in (("server", servers[1:]), ("agent", agents)):
         if not others:
             continue
         token = on(first, f"skerry cluster token create --role {role} --uses {len(others)}").splitlines()[0]
         for node in others:
-            url = f"https://{first.cable.address}:{API_PORT}"
-            command = f"skerry cluster join --server {url} --address {node.cable.address}"
+            url = f"https://{first.address}:{API_PORT}"
+            command = f"skerry cluster join --server {url} --address {node.address}"
             on(node, command, token.encode() + b"\n")
 
 
-def ready(server: NspawnNode, count: int, *, timeout_s: float = 60) -> None:
+def ready(server: Node, count: int, *, timeout_s: float = 60) -> None:
     """Wait until so many machines are ready, as this server has it. Raises NotReadyError."""
     end = time.monotonic() + timeout_s
     while True:

@@ -27,6 +27,7 @@ from skerry_lab.network import GATEWAY, Cable, make_network, plug
 from skerry_lab.node import Node, NodeImage, NodeSpec
 from skerry_lab.nspawn import NspawnNode, nspawn_trees, require_root, unpack_tree
 from skerry_lab.qemu import HOST_FROM_INSIDE, QemuNode
+from skerry_lab.segment import SETTINGS_PATH, Port, port
 from skerry_lab.ssh import make_key
 from skerry_lab.state import LabState, create, open_state, path_of
 
@@ -94,7 +95,7 @@ class Lab:
             names = ", ".join(self.names()) or "none"
             raise LabError(f"lab {self.name} has no node {name}", hint=f"it has {names}") from None
         if kept.kind == "qemu":
-            return QemuNode(kept.spec, self.state)
+            return QemuNode(kept.spec, self.state, self._port(kept.spec, kept.number))
         return self._nspawn(kept)
 
     def names(self) -> list[str]:
@@ -122,10 +123,14 @@ class Lab:
             raise LabError("this image has no disk for a virtual machine")
         seen = f"{HOST_FROM_INSIDE}:{self._registry(None, '127.0.0.1')}"
         make_key(self.state.directory / "key")
+        wired = self._port(spec, number)
+        files = {} if wired is None else {SETTINGS_PATH: wired.settings}
         document = (
-            with_lab(spec.cloud_config, hostname=spec.name, registry=seen) if spec.wrap else spec.cloud_config
+            with_lab(spec.cloud_config, hostname=spec.name, registry=seen, files=files)
+            if spec.wrap
+            else spec.cloud_config
         )
-        node = QemuNode(spec, self.state)
+        node = QemuNode(spec, self.state, wired)
         node.directory.mkdir(parents=True)
         node.prepare(image.disk, document)
         self._keep(node, KeptNode("qemu", number, spec))
@@ -148,6 +153,9 @@ class Lab:
         node.prepare(document, {MIRROR_PATH: mirror_settings(seen), **spec.files})
         self._keep(node, kept)
         return node
+
+    def _port(self, spec: NodeSpec, number: int) -> Port | None:
+        return port(self.state.mark, number) if spec.segment else None
 
     def _nspawn(self, kept: KeptNode) -> NspawnNode:
         from pathlib import Path

@@ -54,7 +54,8 @@ class NodeSpec:
     `cloud_config`: the user's document, to which the lab adds the node's name and its registry, unless
     `wrap` is false. `deliver`: how it reaches a virtual machine ("credential", "cidata"). `disk`: the size
     of its disk, as qemu-img has it. `files`: content by absolute path, laid into /etc or /var of an nspawn
-    node before it boots.
+    node before it boots. `segment`: whether a virtual machine has a second card, on which it meets the
+    lab's others (segment.py).
     """
 
     name: str
@@ -64,6 +65,7 @@ class NodeSpec:
     wrap: bool = True
     deliver: str = "credential"
     disk: str = "8G"
+    segment: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,6 +112,11 @@ class Node(abc.ABC):
     @abc.abstractmethod
     def forward(self, port: int) -> tuple[str, int]:
         """The address on this machine's loopback where the node's TCP port answers."""
+
+    @property
+    @abc.abstractmethod
+    def address(self) -> str:
+        """Where the lab's other nodes reach it. Raises NodeError where they do not."""
 
     @abc.abstractmethod
     def set_network(self, *, up: bool) -> None:

@@ -210,6 +210,10 @@ class NspawnNode(Node):
                 self._forwards[port] = ("127.0.0.1", listener.getsockname()[1])
         return self._forwards[port]
 
+    @property
+    def address(self) -> str:
+        return self.cable.address
+
     def set_network(self, *, up: bool) -> None:
         set_cable(self.state, self.number, up=up)
 

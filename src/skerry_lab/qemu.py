@@ -2,7 +2,7 @@
 
 The node's disk is an overlay over the image, so it can be thrown away; its UEFI variables are its own.
 The network is QEMU's user network: nothing but forwarded ports on loopback leads in, and the registry is
-10.0.2.2 from inside. Needs no root.
+10.0.2.2 from inside. On a segment it has a second card, towards the lab's other machines. Needs no root.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skerry_lab.process import Process
+    from skerry_lab.segment import Port
     from skerry_lab.state import LabState
 
 HOST_FROM_INSIDE = "10.0.2.2"
@@ -41,9 +42,10 @@ class QemuNode(Node):
 
     kind = "qemu"
 
-    def __init__(self, spec: NodeSpec, state: LabState) -> None:
+    def __init__(self, spec: NodeSpec, state: LabState, port: Port | None = None) -> None:
         super().__init__(spec.name, state.directory / "nodes" / spec.name)
         self.spec = spec
+        self.port = port
         self.state = state
         self.ssh = Ssh(state.directory / "key", self.directory / "ssh")
         if len(os.fsencode(self._qmp)) > SOCKET_PATH_BYTES:
@@ -139,9 +141,16 @@ class QemuNode(Node):
                     raise NodeError(f"QEMU does not forward port {port}: {said}")
         return "127.0.0.1", chosen
 
+    @property
+    def address(self) -> str:
+        if self.port is None:
+            raise NodeError(f"{self.name} is alone in its network", hint="make it with segment=True")
+        return self.port.address
+
     def set_network(self, *, up: bool) -> None:
+        """On a segment only that cable: the lab still gets in, and the machine out."""
         with converse(self._qmp) as qmp:
-            qmp.command("set_link", name="nic0", up=up)
+            qmp.command("set_link", name="nic0" if self.port is None else "nic1", up=up)
 
     def kill_power(self) -> None:
         """What the guest had not made durable by then is lost, as with a real power cut."""
@@ -228,6 +237,7 @@ class QemuNode(Node):
         argv += ["-device", f"virtio-blk-pci,drive=disk,bootindex=0,request-merging={merging}"]
         argv += ["-device", "virtio-rng-pci"]
         argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,id=nic0,netdev=net0,romfile="]
+        argv += [] if self.port is None else self.port.arguments
         argv += ["-device", "i6300esb", "-action", "watchdog=reset", "-boot", "menu=off"]
         argv += [
             "-chardev",

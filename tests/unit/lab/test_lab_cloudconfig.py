@@ -27,3 +27,12 @@ def test_without_a_document_the_node_is_named() -> None:
 def test_what_is_no_cloud_config_is_refused(text: str) -> None:
     with pytest.raises(LabError, match="the cloud-config"):
         with_lab(text, hostname="one")
+
+
+def test_files_that_the_node_needs_come_after_the_users() -> None:
+    text = "#cloud-config\nwrite_files:\n  - path: /etc/x\n    content: y\n"
+    document = yaml.safe_load(with_lab(text, hostname="one", files={"/etc/z": "of the lab\n"}))
+    assert document["write_files"] == [
+        {"path": "/etc/x", "content": "y"},
+        {"path": "/etc/z", "content": "of the lab\n"},
+    ]

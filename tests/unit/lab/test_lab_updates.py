@@ -41,6 +41,10 @@ class Telling(Node):
     def forward(self, port: int) -> tuple[str, int]:
         raise NotImplementedError
 
+    @property
+    def address(self) -> str:
+        raise NotImplementedError
+
     def set_network(self, *, up: bool) -> None:
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.routing import Route
 
 from skerry.entry.rest.codec import respond
@@ -56,19 +57,7 @@ class Surroundings:
 
 def etcd_view(health: StoreHealth) -> StoreView:
     """The servers' etcd as the page shows it."""
-    members = tuple(
-        StoreMember(
-            name=m.name,
-            address=m.address,
-            healthy=m.healthy,
-            leader=m.leader,
-            learner=m.learner,
-            size_bytes=m.size_bytes,
-            version=m.version,
-            problem=m.problem,
-        )
-        for m in health.members
-    )
+    members = tuple(msgspec.convert(member, StoreMember, from_attributes=True) for member in health.members)
     alarms = health.alarms if health.quorum else ("etcd has no quorum", *health.alarms)
     return StoreView("etcd", health.size_bytes, health.quota_bytes, members, alarms)
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from skerry.fleet.access.tokens import Tokens
 
 MOST_RECORDS = 1000
+
+T = TypeVar("T")
 
 
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +149,7 @@ class TokenRoutes:
     @described(gives=TokenList)
     async def list_people(self, request: Request) -> Response:
         """The tokens of people and programs, without their secrets."""
-        return respond(TokenList(tuple(_view(record) for record in await self._tokens.people())))
+        return respond(TokenList(tuple(_shown(record, TokenView) for record in await self._tokens.people())))
 
     @described(takes=NewToken, gives=CreatedToken, status=201)
     async def create_person(self, request: Request) -> Response:
@@ -158,7 +160,7 @@ class TokenRoutes:
         )
         await self._known.saw_people(revision)
         note(request, f"{record.role} {record.name}, {record.id}")
-        return respond(CreatedToken(token.text, _view(record)), 201)
+        return respond(CreatedToken(token.text, _shown(record, TokenView)), 201)
 
     @described(status=204)
     async def revoke_person(self, request: Request) -> Response:
@@ -170,7 +172,8 @@ class TokenRoutes:
     @described(gives=JoinTokenList)
     async def list_joins(self, request: Request) -> Response:
         """The tokens to join with, without their secrets."""
-        return respond(JoinTokenList(tuple(_join_view(record) for record in await self._tokens.joins())))
+        records = await self._tokens.joins()
+        return respond(JoinTokenList(tuple(_shown(record, JoinTokenView) for record in records)))
 
     @described(takes=NewJoinToken, gives=CreatedJoinToken, status=201)
     async def create_join(self, request: Request) -> Response:
@@ -180,7 +183,7 @@ class TokenRoutes:
             asked.role, ttl_s=asked.ttl_s, uses=asked.uses, by=caller_of(request).name
         )
         note(request, f"for {record.uses or 'any number of'} {record.role}, {record.id}")
-        return respond(CreatedJoinToken(token.text, _join_view(record), self._servers()), 201)
+        return respond(CreatedJoinToken(token.text, _shown(record, JoinTokenView), self._servers()), 201)
 
     @described(status=204)
     async def revoke_join(self, request: Request) -> Response:
@@ -218,25 +221,6 @@ class TokenRoutes:
         )
 
 
-def _view(record: PersonToken) -> TokenView:
-    return TokenView(
-        record.id,
-        record.name,
-        record.role,
-        record.created,
-        record.expires,
-        record.keys,
-        record.created_by,
-    )
-
-
-def _join_view(record: JoinToken) -> JoinTokenView:
-    return JoinTokenView(
-        record.id,
-        record.role,
-        record.created,
-        record.expires,
-        record.uses,
-        record.used,
-        record.created_by,
-    )
+def _shown(record: PersonToken | JoinToken, view: type[T]) -> T:
+    """What of a token is shown: not the hash of its secret."""
+    return msgspec.convert(record, view, from_attributes=True)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import functools
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import NODES_PREFIX, PRESENCE_PREFIX, NodeRecord, PresenceRecord
 from skerry.fleet.state.placement import PLACEMENTS_PREFIX
 from skerry.fleet.state.unit import REPORTS_PREFIX, UNITS_PREFIX, UnitRecord, UnitReport
-from skerry.fleet.store.errors import CompactedError, StoreError
+from skerry.fleet.store.errors import StoreError
+from skerry.fleet.store.follow import keep_following
 from skerry.fleet.store.interface import EventKind
 from skerry.host.units.errors import UnitFileError, UnitNameError
 from skerry.host.units.name import parse_name
@@ -30,6 +32,7 @@ from skerry.host.units.unit_file import parse_unit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from skerry.fleet.state.document import Document
     from skerry.fleet.state.unit import DesiredState
     from skerry.fleet.store.interface import Batch, Entry, Store
     from skerry.kit.clock import Clock
@@ -44,6 +47,8 @@ NO_REQUIREMENTS = Requirements()
 NO_REPORTS: Mapping[str, Reported] = {}
 
 log = logging.getLogger("skerry.rest")
+
+D = TypeVar("D", bound="Document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +118,8 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow the store until cancelled; one that is away is tried again."""
-        while True:
-            try:
-                await self._follow()
-            except CompactedError:
-                continue
-            except StoreError as error:
-                log.warning("the store cannot be followed: %s", error.message)
-                await self._clock.sleep(RETRY_S)
-            else:
-                return  # the store was closed
+        away = functools.partial(log.warning, "the store cannot be followed: %s")
+        await keep_following(self._follow, self._clock, retry_s=RETRY_S, away=away)
 
     async def fresh(self) -> Contents:
         """The state as of now or later. Raises StoreError where the store cannot be read."""
@@ -324,18 +321,18 @@ def _report(contents: Contents, rest: str, entry: Entry | None) -> tuple[str, ..
 
 
 def _node(contents: Contents, node: str, entry: Entry | None) -> tuple[str, ...]:
-    contents.nodes.pop(node, None)
-    if entry is not None:
-        with contextlib.suppress(RecordError):
-            contents.nodes[node] = NodeRecord.decode(entry.value)
-    return (node,)
+    return _record(contents.nodes, NodeRecord, node, entry)
 
 
 def _presence(contents: Contents, node: str, entry: Entry | None) -> tuple[str, ...]:
-    contents.presence.pop(node, None)
+    return _record(contents.presence, PresenceRecord, node, entry)
+
+
+def _record(kept: dict[str, D], kind: type[D], node: str, entry: Entry | None) -> tuple[str, ...]:
+    kept.pop(node, None)
     if entry is not None:
         with contextlib.suppress(RecordError):
-            contents.presence[node] = PresenceRecord.decode(entry.value)
+            kept[node] = kind.decode(entry.value)
     return (node,)
 
 

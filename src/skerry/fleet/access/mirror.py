@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from skerry.fleet.store.errors import CompactedError, StoreError
+from skerry.fleet.store.follow import keep_following
 from skerry.fleet.store.interface import EventKind
 
 if TYPE_CHECKING:
@@ -62,23 +63,17 @@ class Mirror(Generic[T]):
 
     async def run(self) -> None:
         """Follow the store; ends when the store is closed."""
-        while True:
-            try:
-                await self._list()
-                watching = self._store.watch(self._prefix, self._revision)
-                async with contextlib.aclosing(watching) as batches:
-                    async for batch in batches:
-                        touched = [event.entry.key.removeprefix(self._prefix) for event in batch.events]
-                        for event in batch.events:
-                            self._take(event.entry, gone=event.kind is EventKind.DELETE)
-                        await self._move(batch.revision, touched)
-            except CompactedError:
-                continue
-            except StoreError as error:
-                log.debug("%s is not followed for now: %s", self._prefix, error.message)
-                await self._clock.sleep(RETRY_S)
-            else:
-                return
+        away = functools.partial(log.debug, "%s is not followed for now: %s", self._prefix)
+        await keep_following(self._follow, self._clock, retry_s=RETRY_S, away=away)
+
+    async def _follow(self) -> None:
+        await self._list()
+        async with contextlib.aclosing(self._store.watch(self._prefix, self._revision)) as batches:
+            async for batch in batches:
+                touched = [event.entry.key.removeprefix(self._prefix) for event in batch.events]
+                for event in batch.events:
+                    self._take(event.entry, gone=event.kind is EventKind.DELETE)
+                await self._move(batch.revision, touched)
 
     async def _list(self) -> None:
         listing = await self._store.list(self._prefix)

@@ -10,6 +10,7 @@ nothing that is known: streams go on, and when it is back everything is listed a
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from skerry.fleet.assign.assignment import Beat
 from skerry.fleet.assign.mirror import PREFIXES, Concerned, Mirror
 from skerry.fleet.assign.share import Share
 from skerry.fleet.presence.heartbeat import DEFAULT_TTL_S
-from skerry.fleet.store.errors import CompactedError, StoreError
+from skerry.fleet.store.follow import keep_following
 from skerry.fleet.store.interface import EventKind
 from skerry.kit.reconcile import wait_for
 
@@ -63,24 +64,19 @@ class Feed:
 
     async def run(self) -> None:
         """Keep up with the store until cancelled, or until it is closed."""
-        while True:
-            try:
-                listed = await self._list()
-                async with aclosing(self._store.watch(PREFIX, self.revision)) as batches:
-                    async for batch in batches:
-                        for event in batch.events:
-                            key = event.entry.key
-                            if key.startswith(PREFIXES) and batch.revision > listed[_prefix(key)]:
-                                value = event.entry.value if event.kind is EventKind.PUT else None
-                                self._concern(self._mirror.take(key, value))
-                        self.revision = batch.revision
-            except CompactedError:
-                continue
-            except StoreError as error:
-                log.warning("the store cannot be read, assignments stay as they are: %s", error.message)
-                await self._clock.sleep(RETRY_S)
-            else:
-                return
+        away = functools.partial(log.warning, "the store cannot be read, assignments stay as they are: %s")
+        await keep_following(self._keep_up, self._clock, retry_s=RETRY_S, away=away)
+
+    async def _keep_up(self) -> None:
+        listed = await self._list()
+        async with aclosing(self._store.watch(PREFIX, self.revision)) as batches:
+            async for batch in batches:
+                for event in batch.events:
+                    key = event.entry.key
+                    if key.startswith(PREFIXES) and batch.revision > listed[_prefix(key)]:
+                        value = event.entry.value if event.kind is EventKind.PUT else None
+                        self._concern(self._mirror.take(key, value))
+                self.revision = batch.revision
 
     async def follow(self, node: str) -> AsyncGenerator[Message, None]:
         """A Full, then what changes, until closed. Waits for the first listing."""

@@ -36,6 +36,8 @@ from skerry.kit.clock import SystemClock  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from skerry.fleet.store.interface import Store
+
 VALUE = "x" * 100
 WRITES = {1: 100, 64: 1280}
 ROUNDS = 7
@@ -110,38 +112,31 @@ def through_driver(url: str, clients: int) -> float:
         client = EtcdClient([url], clock=clock)
         await found(client)
         client.close()
-        store = await EtcdStore.open([url], name="bench", clock=clock)
-
-        async def put(n: int) -> None:
-            await store.transact((), [Put(f"/bench/{n % KEYS}", VALUE.encode())])
-
-        async def writer(_: int) -> Callable[[int], Awaitable[None]]:
-            return put
-
-        try:
-            return await spread(clients, writer)
-        finally:
-            await store.close()
+        return await into(await EtcdStore.open([url], name="bench", clock=clock), clients)
 
     return asyncio.run(measure())
 
 
 def in_process(path: Path, clients: int) -> float:
     async def measure() -> float:
-        store = await SqliteStore.open(path, clock=SystemClock())
-
-        async def put(n: int) -> None:
-            await store.transact((), [Put(f"/bench/{n % KEYS}", VALUE.encode())])
-
-        async def writer(_: int) -> Callable[[int], Awaitable[None]]:
-            return put
-
-        try:
-            return await spread(clients, writer)
-        finally:
-            await store.close()
+        return await into(await SqliteStore.open(path, clock=SystemClock()), clients)
 
     return asyncio.run(measure())
+
+
+async def into(store: Store, clients: int) -> float:
+    """What the store, closed in the end, takes of so many clients."""
+
+    async def put(n: int) -> None:
+        await store.transact((), [Put(f"/bench/{n % KEYS}", VALUE.encode())])
+
+    async def writer(_: int) -> Callable[[int], Awaitable[None]]:
+        return put
+
+    try:
+        return await spread(clients, writer)
+    finally:
+        await store.close()
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
-"""The routes of tokens, of joining and of the audit log over a store in memory: no files, no guard."""
+"""Tokens, joining and the audit log over a store in memory: as parts, and as routes without a guard."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fakes.clock import FakeClock
 from fakes.tls import SERVER
@@ -15,14 +17,45 @@ from skerry.fleet.access.known import Known
 from skerry.fleet.access.members import Members
 from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.cluster.membership import Membership
+from skerry.fleet.store.memory import MemoryStore
 from skerry.fleet.trust.certificates import Authority
 from skerry.fleet.trust.identity import Role
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.routing import Route
 
     from skerry.fleet.store.interface import Store
     from skerry.kit.clock import Clock
+
+
+PIN = "1" * 64
+
+
+class AccessWorld:
+    """Tokens in a store, and what is known of them."""
+
+    pin = PIN
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(clock=self.clock)
+        self.tokens = Tokens(self.store, self.clock, self.pin)
+        self.known = Known(self.store, self.clock)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def begin(cls) -> AsyncIterator[Self]:
+        """A world whose store is followed."""
+        made = cls()
+        following = asyncio.create_task(made.known.run())
+        await made.known.ready()
+        try:
+            yield made
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 @functools.cache

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING
 
 import pytest
 
+from fakes.access import AccessWorld
 from fakes.clock import FakeClock
 from skerry.fleet.access.errors import (
     AccessError,
@@ -17,12 +16,9 @@ from skerry.fleet.access.errors import (
     TokenRefusedError,
     UnauthenticatedError,
 )
-from skerry.fleet.access.known import Known
 from skerry.fleet.access.members import Admission, Members
 from skerry.fleet.access.records import JOIN_PREFIX, REVOKED_PREFIX, JoinToken
-from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.store.interface import Put
-from skerry.fleet.store.memory import MemoryStore
 from skerry.fleet.trust.certificates import (
     DAY_S,
     Authority,
@@ -35,21 +31,17 @@ from skerry.fleet.trust.certificates import (
 from skerry.fleet.trust.identity import Identity, Peer, Role
 from skerry.fleet.trust.token_text import Token, TokenKind, new_token
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 HOUR_S = 3600.0
 ONE, TWO = Identity("1" * 32, Role.AGENT), Identity("2" * 32, Role.AGENT)
 CA = Authority.create("test", FakeClock().now())
 
 
-class World:
+class World(AccessWorld):
+    pin = CA.pin
+
     def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.store = MemoryStore(clock=self.clock)
-        self.tokens = Tokens(self.store, self.clock, CA.pin)
+        super().__init__()
         self.members = Members(self.store, self.clock)
-        self.known = Known(self.store, self.clock)
 
     async def token(self, *, uses: int = 1, role: Role = Role.AGENT) -> Token:
         return (await self.tokens.create_join(role, ttl_s=HOUR_S, uses=uses))[1]
@@ -72,16 +64,7 @@ def asking(who: Identity) -> SigningRequest:
     return read_request(make_request(new_key(), who))
 
 
-@contextlib.asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    made = World()
-    following = asyncio.create_task(made.known.run())
-    await made.known.ready()
-    try:
-        yield made
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+world = World.begin
 
 
 async def _once() -> None:

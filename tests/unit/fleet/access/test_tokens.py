@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.clock import FakeClock, settle
+from fakes.access import PIN, AccessWorld
+from fakes.clock import settle
 from skerry.fleet.access.caller import CallerKind, KeyRight, PersonRole
 from skerry.fleet.access.errors import AccessError, NoSuchTokenError, UnauthenticatedError
-from skerry.fleet.access.known import Known
 from skerry.fleet.access.records import PEOPLE_PREFIX, PersonToken
 from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.store.interface import Put
-from skerry.fleet.store.memory import MemoryStore
 from skerry.fleet.trust.identity import Identity, Peer, Role
 from skerry.fleet.trust.token_text import TokenKind, new_token
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-PIN = "1" * 64
 NODE = "a" * 32
-
-
-class World:
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.store = MemoryStore(clock=self.clock)
-        self.tokens = Tokens(self.store, self.clock, PIN)
-        self.known = Known(self.store, self.clock)
-
-
-@contextlib.asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """A store that is followed."""
-    made = World()
-    following = asyncio.create_task(made.known.run())
-    await made.known.ready()
-    try:
-        yield made
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+world = AccessWorld.begin
 
 
 async def _token_of_a_person() -> None:
@@ -110,7 +83,7 @@ def test_a_revoked_token_ends_at_once_and_its_holder_is_told_of() -> None:
 
 
 async def _alone() -> None:
-    w = World()
+    w = AccessWorld()
     tokens = Tokens(w.store, w.clock, None)
     assert await tokens.people() == []
     with pytest.raises(AccessError, match="in no cluster"):
@@ -126,12 +99,12 @@ def test_a_machine_alone_has_no_tokens_to_give() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 65, "ann\n", "ä"])
 def test_names_are_plain(name: str) -> None:
     with pytest.raises(AccessError, match="no name"):
-        asyncio.run(World().tokens.create_person(name, PersonRole.VIEWER, ttl_s=None))
+        asyncio.run(AccessWorld().tokens.create_person(name, PersonRole.VIEWER, ttl_s=None))
 
 
 async def _refused(ttl_s: float | None, prefix: str) -> None:
     with pytest.raises(AccessError):
-        await World().tokens.create_person("ann", PersonRole.KEYS, ttl_s=ttl_s, keys=[KeyRight(prefix)])
+        await AccessWorld().tokens.create_person("ann", PersonRole.KEYS, ttl_s=ttl_s, keys=[KeyRight(prefix)])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +116,7 @@ def test_what_cannot_be_is_refused(ttl_s: float | None, prefix: str) -> None:
 
 
 async def _twice() -> None:
-    w = World()
+    w = AccessWorld()
     await w.tokens.create_person("ann", PersonRole.VIEWER, ttl_s=None)
     with pytest.raises(AccessError, match="ann already"):
         await w.tokens.create_person("ann", PersonRole.ADMIN, ttl_s=None)
@@ -207,7 +180,7 @@ def test_a_connection_that_outlives_its_certificate_is_nobodys() -> None:
 
 
 async def _not_ready() -> None:
-    known = World().known
+    known = AccessWorld().known
     assert not known.is_ready
     await settle()
     with pytest.raises(UnauthenticatedError):

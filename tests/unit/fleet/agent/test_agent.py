@@ -12,6 +12,7 @@ import pytest
 
 from fakes.clock import FakeClock, settle
 from fakes.service_manager import FakeServices, refusing
+from fakes.stories import stories
 from skerry.fleet.agent.agent import EVERY_S, Agent
 from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
@@ -23,7 +24,7 @@ from skerry.fleet.store.memory import MemoryStore
 from skerry.host.units.unit_file import parse_unit, unit_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 SLEEPER = "[Service]\nExecStart=/bin/sleep 100\n"
@@ -92,13 +93,7 @@ class World:
         return (self.root / "run/systemd/system" / name).exists()
 
 
-def story(tell: Callable[[World], Awaitable[None]]) -> Callable[[Path], None]:
-    def test(tmp_path: Path) -> None:
-        asyncio.run(tell(World(tmp_path)))
-
-    test.__doc__ = tell.__doc__
-    test.__name__ = tell.__name__
-    return test
+story = stories(World)
 
 
 @story

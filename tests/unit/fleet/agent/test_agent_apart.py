@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fakes.clock import FakeClock, settle
 from fakes.service_manager import FakeServices
 from fakes.source import FakeSource, assignment
+from fakes.stories import stories
 from skerry.fleet.agent.agent import Agent
 from skerry.fleet.agent.assigned import PATIENCE_S
 from skerry.fleet.agent.fence import LEASE_FILE
@@ -20,7 +21,7 @@ from skerry.fleet.presence.heartbeat import HEARTBEAT_S, Contact
 from skerry.fleet.state.node import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 DB = "db.service"
@@ -95,13 +96,7 @@ class World:
         self.source = FakeSource()
 
 
-def story(tell: Callable[[World], Awaitable[None]]) -> Callable[[Path], None]:
-    def test(tmp_path: Path) -> None:
-        asyncio.run(tell(World(tmp_path)))
-
-    test.__doc__ = tell.__doc__
-    test.__name__ = tell.__name__
-    return test
+story = stories(World)
 
 
 @story

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.assign import SLEEPER, Listener, destroy, displace, label, listening, place, present, want
 from fakes.clock import FakeClock, settle
+from fakes.stories import stories
 from skerry.fleet.assign.assignment import Beat, Change, Full
 from skerry.fleet.assign.feed import BEAT_S, MOST_CHANGES, Feed
 from skerry.fleet.assign.share import Share
@@ -20,7 +21,7 @@ from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
 LAUNCHED, LOADED, INACTIVE = DesiredState.LAUNCHED, DesiredState.LOADED, DesiredState.INACTIVE
 
@@ -32,13 +33,7 @@ class World:
         self.feed = Feed(self.store, self.clock)
 
 
-def story(tell: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-    def test() -> None:
-        asyncio.run(tell(World()))
-
-    test.__doc__ = tell.__doc__
-    test.__name__ = tell.__name__
-    return test
+story = stories(lambda _: World())
 
 
 def global_unit(*options: str) -> str:

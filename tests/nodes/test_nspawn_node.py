@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,14 @@ def test_it_boots_whole(node: Node) -> None:
 
 def test_its_usr_is_sealed(node: Node) -> None:
     assert node.try_run(["touch", "/usr/lib/x"]).status != 0
+
+
+def test_it_holds_the_licence_of_each_package(node: Node) -> None:
+    packages = json.loads(node.read("/usr/share/skerry/packages.json"))
+    wanted = [f"/usr/share/doc/{package['name']}/copyright" for package in packages]
+    assert len(wanted) > 100
+    node.run(["test", "-s", "/usr/share/common-licenses/GPL-3"])
+    assert node.try_run(["ls", *wanted]).error_text == ""
 
 
 def test_a_file_that_is_put_is_read_back_with_its_mode(node: Node) -> None:

@@ -52,6 +52,8 @@ CHECK = (
     "{{ apt-get --simulate install {packages} >/dev/null || "
     "{{ echo {names}; apt-cache pkgnames; exit 1; }}; }}"
 )
+# Who passes on an image passes on the licences of what is in it.
+KEPT = ("/usr/share/doc/*/copyright",)
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
@@ -86,6 +88,7 @@ def bootstrap(
     argv += ["--kill-child=KILL", "--", "mmdebstrap", "--mode=root", f"--variant={variant}", "--format=tar"]
     argv += [f"--include={','.join(packages)}", f"--keyring={KEYRING}"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
+    argv += [f"--dpkgopt=path-include={pattern}" for pattern in KEPT]
     argv += ["--aptopt=Acquire::Retries 3", "--aptopt=Acquire::Languages none"]
     check = CHECK.format(packages=shlex.join(packages), names=shlex.quote(NAMES))
     argv += [f"--setup-hook={check}", *(f"--extract-hook={hook}" for hook in hooks)]

@@ -5,12 +5,13 @@
 The first is ours, the others are its peers. A table goes to stdout and the numbers to build/bench/NAME.json:
 
     {"version": 1, "name", "unit", "rounds", "goal": number or null, "machine": {"python", "cpus", "kernel"},
-     "results": [{"what", "median", "lowest", "highest", "ratio": of its median to ours}, …]}
+     "results": [{"what", "median", "p90", "lowest", "highest", "ratio": of its median to ours}, …]}
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -51,6 +52,7 @@ def report(name: str, unit: str, taken: Mapping[str, Sequence[float]], *, goal: 
         {
             "what": what,
             "median": statistics.median(values),
+            "p90": _p90(values),
             "lowest": min(values),
             "highest": max(values),
             "ratio": statistics.median(values) / ours if ours else None,
@@ -68,9 +70,14 @@ def report(name: str, unit: str, taken: Mapping[str, Sequence[float]], *, goal: 
     said = "" if goal is None else f", goal {goal:g}: {'met' if ours <= goal else 'MISSED'}"
     print(f"{name} ({unit}, {'once' if rounds == 1 else f'median of {rounds}'}{said})")
     for one in results:
-        spread = f"{one['lowest']:.4g} to {one['highest']:.4g}" if rounds > 1 else ""
+        spread = f"{one['lowest']:.4g} to {one['highest']:.4g}, 90 % {one['p90']:.4g}" if rounds > 1 else ""
         ratio = "" if one["ratio"] is None else f"{one['ratio']:8.2f} x"
-        print(f"  {one['what']:<32}{one['median']:>10.4g}   {spread:<20}{ratio}")
+        print(f"  {one['what']:<32}{one['median']:>10.4g}   {spread:<34}{ratio}")
+
+
+def _p90(values: Sequence[float]) -> float:
+    """What nine of ten are not above."""
+    return sorted(values)[math.ceil(len(values) * 0.9) - 1]
 
 
 def milliseconds(argv: Sequence[str]) -> Callable[[], float]:

@@ -81,7 +81,7 @@ async def migrate(machine: Machine, store: Gate, membership: Membership) -> Memb
     """Move the store into an etcd of one member. As `init`."""
     async with etcd_here(machine) as server:
         try:
-            return await migrate_to_etcd(machine.paths.state, store, server, membership, store.hold)
+            moved = await migrate_to_etcd(machine.paths.state, store, server, membership, store.hold)
         except BaseException:
             if read_membership(machine.paths.state) in (None, membership):
                 store.release()
@@ -89,6 +89,8 @@ async def migrate(machine: Machine, store: Gate, membership: Membership) -> Memb
                 with contextlib.suppress(SkerryError):
                     await server.end()
             raise
+    store.shut()
+    return moved
 
 
 async def join_cluster(
@@ -112,7 +114,7 @@ async def join_cluster(
         role=role,
     )
     if joined.role is identity.Role.SERVER:
-        membership = await enlisting(machine, address)(joined)
+        membership = await enlisting(machine)(joined, address)
     else:
         membership = Membership(
             joined.cluster, joined.name, machine.node.id, Role.AGENT, address, joined.servers
@@ -121,15 +123,14 @@ async def join_cluster(
     return membership
 
 
-def enlisting(machine: Machine, address: str) -> Enlisted:
+def enlisting(machine: Machine) -> Enlisted:
     """What a new server does before it is one: starts its member of etcd."""
 
-    async def enlisted(joined: Joined) -> Membership:
-        mine = own_address(address)
+    async def enlisted(joined: Joined, address: str) -> Membership:
         if joined.store is None:
             raise ClusterError("the cluster told this server nothing of its store")
         membership = Membership(
-            joined.cluster, joined.name, machine.node.id, Role.SERVER, mine, joined.servers
+            joined.cluster, joined.name, machine.node.id, Role.SERVER, address, joined.servers
         )
         async with etcd_here(machine) as server:
             return await enlisted_in_etcd(server, membership, joined.store.etcd)

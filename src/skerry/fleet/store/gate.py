@@ -1,7 +1,7 @@
 """A store that can be held still while it is moved: who reads goes on, who writes waits.
 
     open ─ hold ─→ held: new writes wait, those under way finish ─┬─ release ─→ open
-                                                                  └─ close ─→ those that wait are refused
+                                                                  └─ shut, close ─→ writes are refused
 
 Keys may still end by themselves while it is held, for leases run out below it.
 """
@@ -41,6 +41,11 @@ class Gate:
         """Let those that wait go on."""
         self._open.set()
 
+    def shut(self) -> None:
+        """It has moved: writes are refused from now on, also by those who write something as they end."""
+        self._closed = True
+        self._open.set()
+
     async def get(self, key: str) -> Entry | None:
         return await self._store.get(key)
 
@@ -76,8 +81,7 @@ class Gate:
             await self._store.compact(revision)
 
     async def close(self) -> None:
-        self._closed = True
-        self._open.set()
+        self.shut()
         await self._store.close()
 
     @contextlib.asynccontextmanager

@@ -147,6 +147,24 @@ def test_who_holds_it_waits_for_what_is_under_way_and_nothing_new_begins() -> No
     asyncio.run(story())
 
 
+def test_who_writes_at_its_end_to_what_has_moved_is_refused_at_once() -> None:
+    async def story() -> None:
+        below = SlowStore()
+        gate = Gate(below)
+        await gate.hold()
+        last = asyncio.create_task(gate.revoke(1))
+        await settle()
+        assert not last.done()
+        gate.shut()
+        with pytest.raises(UnavailableError, match="moved"):
+            await last
+        with pytest.raises(UnavailableError, match="moved"):
+            await gate.transact([], [Put("late", b"")])
+        assert below.arrived == []
+
+    asyncio.run(story())
+
+
 @contextlib.asynccontextmanager
 async def over_memory(clock: FakeClock | None = None) -> AsyncIterator[Gate]:
     gate = Gate(MemoryStore(clock=clock or FakeClock()))

@@ -12,6 +12,7 @@ import pytest
 from fakes.secured import Secured
 from fakes.tls import AGENT
 from skerry.entry.daemon.first_join import JoinFileError, first_join, read_join_file
+from skerry.fleet.cluster.errors import EtcdError
 from skerry.fleet.cluster.membership import Membership, read_membership
 from skerry.fleet.trust.errors import JoinError, TrustError
 from skerry.fleet.trust.files import Pki
@@ -20,6 +21,7 @@ from skerry.fleet.trust.identity import Role
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from skerry.entry.daemon.first_join import Enlisted
     from skerry.fleet.trust.joining import Joined
 
 
@@ -42,8 +44,24 @@ class Machine:
     def names(self, token: str, servers: list[str], more: str = "") -> None:
         self.write(f"token = {json.dumps(token)}\nservers = {json.dumps(servers)}\n{more}")
 
-    async def start(self) -> Membership | None:
-        return await first_join(self.settings, self.state, self.pki, AGENT.node, self.w.clock)
+    async def start(self, enlisted: Enlisted | None = None, address: str = "10.0.0.9") -> Membership | None:
+        def own_address(asked: str) -> str:
+            return asked or address
+
+        return await first_join(
+            self.settings,
+            self.state,
+            self.pki,
+            AGENT.node,
+            self.w.clock,
+            enlisted,
+            own_address=own_address,
+            names=("one",),
+        )
+
+
+async def _enlisted(joined: Joined, address: str) -> Membership:
+    return Membership(joined.cluster, joined.name, joined.node, joined.role, address, joined.servers)
 
 
 async def _joins(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -120,18 +138,45 @@ async def _refused(directory: Path) -> None:
         with pytest.raises(TrustError, match="no store"):
             await machine.start()
 
-        async def enlisted(joined: Joined) -> Membership:
-            return Membership(
-                joined.cluster, joined.name, joined.node, joined.role, "10.0.0.9", joined.servers
-            )
-
-        became = await first_join(machine.settings, machine.state, machine.pki, AGENT.node, w.clock, enlisted)
+        became = await machine.start(_enlisted)
         assert became is not None
         assert (became.role, machine.file.exists()) == (Role.SERVER, False)
 
 
 def test_a_refusal_is_for_a_person_and_a_server_needs_a_store(tmp_path: Path) -> None:
     asyncio.run(_refused(tmp_path))
+
+
+async def _slow(directory: Path) -> None:
+    w = Secured(directory / "server")
+    machine = Machine(directory, w)
+    tried: list[Joined] = []
+
+    async def enlisted(joined: Joined, address: str) -> Membership:
+        if not tried:
+            await w.clock.advance(7200)
+            tried.append(joined)
+            raise EtcdError("etcd does not come up")
+        tried.append(joined)
+        return await _enlisted(joined, address)
+
+    async with w.running():
+        _, token = await w.tokens.create_join(Role.SERVER, ttl_s=3600)
+        machine.names(token.text, [w.url])
+        joining = asyncio.create_task(machine.start(enlisted))
+        async with asyncio.timeout(60):
+            while not tried:  # noqa: ASYNC110  a thread asks the server
+                await asyncio.sleep(0.01)
+            await w.clock.advance(3)
+            became = await joining
+        assert became is not None
+        assert (became.role, became.address, machine.file.exists()) == (Role.SERVER, "10.0.0.9", False)
+        assert [m.address for m in await w.members.members() if m.node == AGENT.node] == ["10.0.0.9"]
+        assert (len(tried), (await w.tokens.joins())[0].used) == (2, 1)
+
+
+def test_a_server_whose_token_expires_while_etcd_does_not_come_up_is_let_in(tmp_path: Path) -> None:
+    asyncio.run(_slow(tmp_path))
 
 
 BAD = {

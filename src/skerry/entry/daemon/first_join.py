@@ -6,7 +6,7 @@
     no file ─→ nothing      member already ─→ remove the file
     else    ─→ join ─┬─ joined  ─→ cluster.json, then remove the file: the token is on this machine no longer
                      ├─ refused ─→ say why, keep the file: a person has to look
-                     └─ nobody answers ─→ again, in 2 s … 1 min
+                     └─ nobody answers, no address yet, etcd does not come up ─→ again, in 2 s … 1 min
 
 Until then the machine is a single one. Servers need more than this (a member of etcd): see `enlisted`.
 """
@@ -16,14 +16,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import tomllib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from skerry.fleet.cluster.errors import ClusterError
 from skerry.fleet.cluster.membership import Membership, read_membership, write_membership
+from skerry.fleet.store.errors import StoreError
 from skerry.fleet.trust.errors import NoServerError, TrustError
 from skerry.fleet.trust.identity import Role
 from skerry.fleet.trust.joining import Joined, join
+from skerry.host.units.errors import ServiceManagerError
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -38,8 +41,9 @@ FILE_NAME = "join.toml"
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
 
-Enlisted = Callable[[Joined], Awaitable[Membership]]
-"""What a new server does before it is one: starts its member of etcd. Called again after a failure."""
+Enlisted = Callable[[Joined, str], Awaitable[Membership]]
+"""What a new server does before it is one: starts its member of etcd, at an address. Called again after a
+failure."""
 
 
 class JoinFileError(SkerryError):
@@ -83,12 +87,21 @@ def read_join_file(path: Path) -> JoinFile | None:
 
 
 async def first_join(
-    settings: Path, state: Path, pki: Pki, node: str, clock: Clock, enlisted: Enlisted | None = None
+    settings: Path,
+    state: Path,
+    pki: Pki,
+    node: str,
+    clock: Clock,
+    enlisted: Enlisted | None = None,
+    *,
+    own_address: Callable[[str], str] = lambda asked: asked,
+    names: Sequence[str] = (),
 ) -> Membership | None:
     """The membership, new or old; None where this machine stays a single one.
 
-    Waits as long as no server answers. Raises JoinFileError, TrustError where a person has to look, and
-    what `enlisted` raises; units go on as they are.
+    `own_address` makes of what the file says, perhaps "", where others reach this machine. Waits as long as
+    there is none, no server answers, or etcd does not come up. Raises JoinFileError, TrustError where a
+    person has to look; units go on as they are.
     """
     path = settings / FILE_NAME
     membership = read_membership(state)
@@ -97,8 +110,9 @@ async def first_join(
         path.unlink(missing_ok=True)
         return membership
     retry_s, said = FIRST_RETRY_S, ""
-    while True:
+    while membership is None:
         try:
+            address = own_address(wanted.address)
             joined = await asyncio.to_thread(
                 join,
                 pki,
@@ -107,24 +121,25 @@ async def first_join(
                 node,
                 now=clock.now(),
                 role=wanted.role,
-                address=wanted.address,
+                address=address,
+                names=names,
             )
-            break
-        except NoServerError as error:
+            membership = await _member(joined, enlisted, address)
+        except (NoServerError, ClusterError, StoreError, ServiceManagerError) as error:
             if error.message != said:
                 log.warning("this machine has not joined yet: %s; trying again", error.message)
             said = error.message
             await clock.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
-    if joined.role is Role.SERVER:
-        if enlisted is None:
-            raise TrustError("this machine joined as a server, and has no store to be one with")
-        membership = await enlisted(joined)
-    else:
-        membership = Membership(
-            joined.cluster, joined.name, node, joined.role, wanted.address, joined.servers
-        )
     write_membership(state, membership)
     path.unlink(missing_ok=True)
-    log.info("this machine joined the cluster %s as %s", joined.name or joined.cluster, joined.role)
+    log.info("this machine joined the cluster %s as %s", membership.name or membership.cluster, joined.role)
     return membership
+
+
+async def _member(joined: Joined, enlisted: Enlisted | None, address: str) -> Membership:
+    if joined.role is Role.AGENT:
+        return Membership(joined.cluster, joined.name, joined.node, joined.role, address, joined.servers)
+    if enlisted is None:
+        raise TrustError("this machine joined as a server, and has no store to be one with")
+    return await enlisted(joined, address)

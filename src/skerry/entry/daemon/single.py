@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ class _Verbs:
 
 async def _join_at_first(machine: Machine) -> None:
     """What join.toml asks for; where it cannot be, the machine stays a single one, and says why."""
-    from skerry.entry.daemon.build import enlisting
+    from skerry.entry.daemon.build import enlisting, own_address
     from skerry.entry.daemon.first_join import first_join
 
     clock = Patient(machine.clock, machine.turns)
@@ -144,7 +145,9 @@ async def _join_at_first(machine: Machine) -> None:
                 machine.pki,
                 machine.node.id,
                 clock,
-                enlisting(machine, ""),
+                enlisting(machine),
+                own_address=own_address,
+                names=(socket.gethostname(),),
             )
             if membership is not None:
                 await machine.turns.change()

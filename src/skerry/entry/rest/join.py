@@ -111,7 +111,7 @@ class Joining:
 
     async def _join(self, asked: JoinRequest, caller: Caller) -> Joined:
         token = parse_token(asked.token, TokenKind.JOIN)
-        await self._members.check_token(token)
+        await self._members.check_token(token, expired=True)
         csr = read_request(asked.csr)
         identity = Identity(csr.identity.node, asked.role)
         if identity.role is Role.SERVER and self._cluster.enlist is None:

@@ -4,7 +4,8 @@
     renew    member, not removed ─→ sign ─→ one transaction: member's newest certificate     ─→ certificate
     remove   one transaction: member gone, revoked written; holds for all its certificates at once
 
-A join whose answer was lost is asked for again with the same key, and costs no second use of the token. A
+A join whose answer was lost is asked for again with the same key, and costs no second use of the token, nor
+does it matter that the token has expired since: a server may take long to receive what the others hold. A
 machine whose certificate has run out may join anew under its id; one that lives must be removed first.
 """
 
@@ -58,12 +59,14 @@ class Members:
         self._store = store
         self._clock = clock
 
-    async def check_token(self, token: Token) -> JoinToken:
+    async def check_token(self, token: Token, *, expired: bool = False) -> JoinToken:
         """The record of a token that is, or was, good for somebody. Raises TokenRefusedError.
 
-        One that is used up passes: it may be a machine's that asks again. `admit` decides.
+        One that is used up passes, `expired` also one that was good once: it may be a machine's that asks
+        again. `admit` decides.
         """
-        return self._good(await self._store.get(join_key(token.id)), token, again=True)[0]
+        entry = await self._store.get(join_key(token.id))
+        return self._good(entry, token, used=True, expired=expired)[0]
 
     async def admit(
         self,
@@ -83,7 +86,7 @@ class Members:
             before = None if member_entry is None else MemberRecord.decode(member_entry.value)
             same = before is not None and hmac.compare_digest(before.key_sha256, request.key_sha256)
             again = same and before is not None and before.token == token.id
-            record, compare = self._good(token_entry, token, again=again)
+            record, compare = self._good(token_entry, token, used=again, expired=again)
             if record.role is not identity.role:
                 raise TokenRefusedError(
                     f"this token lets a machine join as {record.role}, not as {identity.role}"
@@ -166,16 +169,18 @@ class Members:
         listing = await self._store.list(MEMBERS_PREFIX)
         return [MemberRecord.decode(entry.value) for entry in listing.entries]
 
-    def _good(self, entry: Entry | None, token: Token, *, again: bool = False) -> tuple[JoinToken, Compare]:
+    def _good(
+        self, entry: Entry | None, token: Token, *, used: bool, expired: bool
+    ) -> tuple[JoinToken, Compare]:
         record = None if entry is None else JoinToken.decode(entry.value)
         if entry is None or record is None or not hmac.compare_digest(record.sha256, token.sha256):
             raise TokenRefusedError(
                 "this token lets nobody join: it was revoked, or is of another cluster",
                 hint="`skerry cluster token create` makes one",
             )
-        if record.expires <= self._clock.now():
+        if record.expires <= self._clock.now() and not expired:
             raise TokenRefusedError("this token has expired", hint="`skerry cluster token create` makes one")
-        if record.uses and record.used >= record.uses and not again:
+        if record.uses and record.used >= record.uses and not used:
             times = "once" if record.uses == 1 else f"{record.uses} times"
             raise TokenRefusedError(
                 f"this token is used up: it was good {times}",

@@ -22,6 +22,7 @@ from skerry.fleet.trust.certificates import (
     load_certificate,
     make_request,
     public_sha256,
+    read_certificate,
     verify,
 )
 from skerry.fleet.trust.contexts import client_context, unverified_context
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from skerry.fleet.trust.files import Pki
+    from skerry.fleet.trust.token_text import Token
 
 AUTHORITY_PATH = "/v1/cluster/authority"
 TOKEN_PATH = "/v1/cluster/token"  # noqa: S105  a path
@@ -114,9 +116,9 @@ def join(
 ) -> Joined:
     """Join through the first of `servers` ("https://10.0.0.1:7443") that answers, and write pki/.
 
-    `role` None takes the token's. A machine that joined this cluster already gets the answer again,
-    while the token is good: callers look at cluster.json first, which is written after this. It tries each
-    server once. Raises NoServerError, JoinError, TokenTextError, CertificateError, PkiError.
+    `role` None takes the token's. A machine that joined this cluster already gets the answer again, also
+    when the token has expired since: callers look at cluster.json first, which is written after this. It
+    tries each server once. Raises NoServerError, JoinError, TokenTextError, CertificateError, PkiError.
     """
     token = parse_token(token_text, TokenKind.JOIN)
     if pki.is_member and public_sha256(load_certificate(pki.read_ca())) != token.pin:
@@ -134,7 +136,7 @@ def join(
             continue
         client = Client(url, timeout_s=TIMEOUT_S, context=client_context(ca))
         try:
-            asked = role or _post(client, TOKEN_PATH, TokenRequest(token.text), TokenInfo).role
+            asked = role or _role_of(token, client, pki)
             identity = Identity(node, asked)
             key = pki.read_node().key_pem if pki.is_member else pki.joining_key()
             request = JoinRequest(token.text, make_request(key, identity), asked, address, tuple(names))
@@ -179,6 +181,16 @@ def _keep(pki: Pki, joined: Joined, ca: str, key: str, identity: Identity, now: 
     else:
         pki.write_ca(ca)
     pki.write_node(credential)
+
+
+def _role_of(token: Token, client: Client, pki: Pki) -> Role:
+    """What a token is for; of one that has expired since, what this machine joined as with it."""
+    try:
+        return _post(client, TOKEN_PATH, TokenRequest(token.text), TokenInfo).role
+    except ApiError:
+        if not pki.is_member:
+            raise
+        return read_certificate(pki.read_node().certificate_pem).identity.role
 
 
 def _post(client: Client, path: str, value: msgspec.Struct, kind: type[T]) -> T:

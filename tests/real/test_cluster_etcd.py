@@ -10,7 +10,7 @@ import pytest
 
 from fakes.etcd_machines import machines
 from fakes.stores import seen
-from skerry.fleet.cluster.build import leave, migrate, remove_server, rescue, restore, set_aside
+from skerry.fleet.cluster.build import migrate, part, remove_server, rescue, restore, set_aside
 from skerry.fleet.cluster.care import Care
 from skerry.fleet.cluster.errors import ClusterError
 from skerry.fleet.cluster.etcd_admin import health, list_members
@@ -201,7 +201,7 @@ def test_one_server_becomes_three_and_one_may_be_lost(tmp_path: Path) -> None:
             assert look.quorum
             # The lost one is removed, comes back as a new machine, and the store is the same.
             await remove_server(store.client, first.node)
-            await leave(first.state, first.server, None)
+            await first.server.end()
             membership = await first.join(second)
             await store.transact((), [Put("again", b"1")])
             stood = await store.list("")
@@ -216,15 +216,15 @@ def test_a_server_leaves_and_the_last_may_not(tmp_path: Path) -> None:
         first, second = made
         kept = await moved(first)
         membership = await second.join(first)
-        await leave(second.state, second.server, membership)
-        await leave(second.state, second.server, None)
-        assert read_membership(second.state) is None
+        assert await part(second.server, membership) == kept.store
+        assert await part(second.server, membership) == kept.store
+        await second.server.end()
         assert not second.server.is_set_up
         client = first.server.client()
         assert [member.name for member in await list_members(client)] == [first.node]
         client.close()
         with pytest.raises(ClusterError, match="this is the last server"):
-            await leave(first.state, first.server, kept)
+            await part(first.server, kept)
         async with first.store(kept) as store:
             await store.transact((), [Put("a", b"")])
 

@@ -24,6 +24,7 @@ from skerry.entry.daemon.settings import Settings
 from skerry.entry.daemon.standing import Standing
 from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.daemon.verbs import AgentVerbs, ServerVerbs, SingleVerbs
+from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.here import HereOrder, HereView
 from skerry.entry.rest.machine import Node
 from skerry.fleet.cluster.membership import Membership, read_membership, write_membership
@@ -96,22 +97,34 @@ def test_an_agent_that_was_removed_on_a_server_leaves(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def etcd_of_another(machine: Machine) -> AsyncIterator[str]:
-    """The member of another server, which knows of nobody else; the URL."""
+    """The member of another server, which knows of nobody else, and takes no writes; the URL."""
+
+    def here() -> str:
+        return f"https://127.0.0.1:{listener.getsockname()[1]}"
 
     async def listed(_: Request) -> JSONResponse:
-        urls = {"peerURLs": ["https://10.0.0.9:2380"], "clientURLs": ["https://10.0.0.9:2379"]}
+        urls = {"peerURLs": ["https://10.0.0.9:2380"], "clientURLs": [here()]}
         return JSONResponse({"members": [{"ID": "9", "name": "9" * 32} | urls]})
+
+    async def refused(_: Request) -> JSONResponse:
+        return JSONResponse({"code": 7, "message": "etcdserver: permission denied"}, 403)
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(machine.pki.store_ca))
     context.load_cert_chain(machine.pki.store)
     context.verify_mode = ssl.CERT_REQUIRED
     listener = listen_tcp("127.0.0.1", 0)
     server = make_server(
-        Starlette(routes=[Route("/v3/cluster/member/list", listed, methods=["POST"])]), context
+        Starlette(
+            routes=[
+                Route("/v3/cluster/member/list", listed, methods=["POST"]),
+                Route("/{path:path}", refused, methods=["POST"]),
+            ]
+        ),
+        context,
     )
     serving = asyncio.create_task(serve(server, [listener]))
     try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        yield here()
     finally:
         server.should_exit = True
         await serving
@@ -128,10 +141,17 @@ async def _removed_server(directory: Path) -> None:
             "c1", "home", SERVER.node, Role.SERVER, "127.0.0.1", ("https://x:7443",), store
         )
         write_membership(machine.paths.state, membership)
+        for secret in ("snapshots/skerry-7.snapshot", "store.db.migrated", "store.db.migrated-wal"):
+            (machine.paths.state / secret).parent.mkdir(exist_ok=True)
+            (machine.paths.state / secret).touch()
         verbs = ServerVerbs(machine, lambda: membership, MemoryStore(clock=machine.clock))
-        assert await in_turn(machine, verbs.do("leave", HereOrder())) == HereView()
+        with pytest.raises(RequestError, match="permission denied") as refusal:
+            await in_turn(machine, verbs.do("leave", HereOrder()))
+        assert "--force" in (refusal.value.hint or "")
+        assert (read_membership(machine.paths.state), unit.settings.exists()) == (membership, True)
+        assert await in_turn(machine, verbs.do("leave", HereOrder(force=True))) == HereView()
     assert (read_membership(machine.paths.state), machine.pki.is_member) == (None, False)
-    assert not unit.settings.exists()
+    assert [path.name for path in machine.paths.state.rglob("*")] == ["etcd"]
 
 
 def test_a_server_whose_member_was_removed_leaves(tmp_path: Path) -> None:

@@ -16,13 +16,16 @@ from skerry.entry.rest.machine import primary_ip
 from skerry.fleet.access.members import Members
 from skerry.fleet.access.records import MemberRecord
 from skerry.fleet.agent.kept import Kept
+from skerry.fleet.cluster.build import SQLITE_FILE, first_membership, set_aside
 from skerry.fleet.cluster.build import enlisted as enlisted_in_etcd
-from skerry.fleet.cluster.build import first_membership, set_aside
 from skerry.fleet.cluster.build import migrate as migrate_to_etcd
 from skerry.fleet.cluster.errors import ClusterError
 from skerry.fleet.cluster.etcd_server import EtcdServer
 from skerry.fleet.cluster.membership import Membership, forget_membership, read_membership, write_membership
-from skerry.fleet.state.node import Role
+from skerry.fleet.state.node import Role, node_key, presence_key
+from skerry.fleet.state.unit import REPORTS_PREFIX
+from skerry.fleet.store.etcd import EtcdStore
+from skerry.fleet.store.interface import Delete, DeletePrefix
 from skerry.fleet.trust import identity
 from skerry.fleet.trust.founding import found
 from skerry.fleet.trust.joining import join
@@ -139,8 +142,28 @@ def enlisting(machine: Machine) -> Enlisted:
 
 
 async def forget(machine: Machine) -> None:
-    """Between two roles: this machine is alone from now on, with an empty store; what it ran goes."""
-    set_aside(machine.paths.state)
-    Kept(machine.paths.state).forget()
-    forget_membership(machine.paths.state)
+    """Between two roles: this machine is alone from now on, with an empty store; what it ran goes.
+
+    Nothing stays that holds keys or tokens of the cluster. cluster.json goes last but for the certificates,
+    with which `cluster leave` may be asked for once more.
+    """
+    state = machine.paths.state
+    set_aside(state)
+    for old in state.glob(SQLITE_FILE + ".migrated*"):
+        old.unlink(missing_ok=True)
+    await asyncio.to_thread(shutil.rmtree, machine.paths.snapshots, ignore_errors=True)
+    Kept(state).forget()
+    forget_membership(state)
     await asyncio.to_thread(shutil.rmtree, machine.pki.directory, ignore_errors=True)
+
+
+async def tell_others(machine: Machine, server: EtcdServer, others: Sequence[str]) -> None:
+    """Of a server that has given back its vote: the rest of the cluster knows it no longer."""
+    node = machine.node.id
+    store = await EtcdStore.open(others, name=node, tls=server.tls, clock=machine.clock)
+    try:
+        await Members(store, machine.clock).remove(node, by="root")
+        reports = DeletePrefix(f"{REPORTS_PREFIX}{node}/")
+        await store.transact([], [Delete(node_key(node)), Delete(presence_key(node)), reports])
+    finally:
+        await store.close()

@@ -9,18 +9,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate
+from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate, tell_others
 from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.here import HereView, not_here
-from skerry.fleet.access.members import Members
 from skerry.fleet.cluster import build
-from skerry.fleet.cluster.etcd_admin import list_members
 from skerry.fleet.cluster.snapshot import next_snapshot, read_snapshot, snapshots
-from skerry.fleet.state.node import node_key, presence_key
 from skerry.fleet.state.unit import UNITS_PREFIX
+from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.gate import Gate
-from skerry.fleet.store.interface import Delete
 from skerry.fleet.trust import identity
 from skerry.kit.errors import SkerryError
 
@@ -170,18 +167,35 @@ class ServerVerbs:
                 "the only server, with it the cluster would end",
                 hint="`skerry cluster migrate`, and add one",
             )
-        node = membership.node
-        async with etcd_here(machine) as server:
-            # Not the member here alone: it does not answer any more where this was cut short, or is removed.
-            client = server.client(*membership.store)
-            try:
-                members = await said(list_members(client))
-            finally:
-                client.close()
-        if len(members) == 1 and members[0].name == node:
-            raise not_here("leave", "the last server: with it the cluster would end")
+        if not force:
+            await self._holds_nothing(membership.node)
+
+        async def leaving() -> None:
+            async with etcd_here(machine) as server:
+                try:
+                    await tell_others(machine, server, await build.part(server, membership))
+                except StoreError as error:
+                    if not force or len(membership.store) == 1:
+                        raise
+                    log.warning("leaving though the other servers do not know: %s", error.message)
+                await server.end()
+            await forget(machine)
+
+        await said(
+            machine.turns.change(leaving),
+            hint="--force leaves all the same; then `skerry node remove` it there",
+        )
+
+    async def _holds_nothing(self, node: str) -> None:
+        if self._opened is None:
+            raise RequestError(
+                503,
+                "degraded",
+                "the store of the cluster does not answer",
+                hint="--force leaves all the same",
+            )
         placed = await self._store.list(f"/skerry/v1/placements/{node}/")
-        if placed.entries and not force:
+        if placed.entries:
             count = f"{len(placed.entries)} unit{'s' if len(placed.entries) != 1 else ''}"
             raise RequestError(
                 409,
@@ -189,15 +203,6 @@ class ServerVerbs:
                 f"this machine holds {count}",
                 hint=f"`skerry node drain {node[:8]}` first, or --force",
             )
-        await self._store.transact([], [Delete(node_key(node)), Delete(presence_key(node))])
-
-        async def part() -> None:
-            async with etcd_here(machine) as server:
-                await build.leave(machine.paths.state, server, membership)
-            await forget(machine)
-
-        await Members(self._store, machine.clock).remove(node, by="root")
-        await machine.turns.change(part)
 
     async def _take_vote(self, node: str) -> None:
         machine = self._machine
@@ -299,11 +304,11 @@ async def _checked(file: Path) -> None:
     read_snapshot(file)
 
 
-async def said(work: Awaitable[T]) -> T:
+async def said(work: Awaitable[T], *, hint: str | None = None) -> T:
     """Refusals of ours as answers that say what is wrong, not as failures of the daemon."""
     try:
         return await work
     except RequestError:
         raise
     except SkerryError as error:
-        raise RequestError(409, "refused", error.message, hint=error.hint) from error
+        raise RequestError(409, "refused", error.message, hint=error.hint or hint) from error

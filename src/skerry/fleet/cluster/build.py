@@ -3,7 +3,7 @@
     migrate   empty member ─ copy ─ foundation ─→ cluster.json names etcd ─→ store.db set aside
     enlist    (a server that is there) room for a learner, and what to tell it
     enlisted  (the new one) settings, start, vote ─→ what its cluster.json is to say
-    leave     vote given back ─→ member ended ─→ cluster.json gone
+    part      vote given back ─→ the others are told ─→ member ended ─→ cluster.json gone
     restore   snapshot ─→ a new etcd of one member ─→ cluster.json names it
     rescue    what this member holds, without the others ─→ snapshot ─→ as restore
 
@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.fleet.cluster.errors import ClusterError, EtcdError
+from skerry.fleet.cluster.errors import ClusterError, EtcdError, LastServerError
 from skerry.fleet.cluster.etcd_admin import add_learner, list_members, promote, remove_member
 from skerry.fleet.cluster.membership import (
     API_PORT,
     Membership,
-    forget_membership,
     url_of,
     write_membership,
 )
@@ -148,31 +147,30 @@ async def enlisted(
     return msgspec.structs.replace(membership, store=tuple(dict.fromkeys((local, *others))))
 
 
-async def leave(
-    state: Path, server: EtcdServer, membership: Membership | None, *, report: Reporter = silent
-) -> None:
-    """End this server's part in the store, and its membership; agents only forget theirs.
+async def part(server: EtcdServer, membership: Membership, *, report: Reporter = silent) -> tuple[str, ...]:
+    """Give back the vote of this server, which runs on; where the store answers from now on.
 
-    Called again after a failure it goes on. Raises ClusterError for the last server, EtcdError.
+    Called again after a failure it goes on. Raises ClusterError for the last server, EtcdError,
+    UnavailableError.
     """
-    if membership is not None and membership.is_server and server.is_set_up:
-        client = server.client(*(membership.store or ()))
-        try:
-            members = await list_members(client)
-            own = next((member for member in members if member.name == membership.node), None)
-            if own is not None and len(members) == 1:
-                raise ClusterError(
-                    "this is the last server: with it the cluster would end",
-                    hint="take a snapshot and reset the machine, if that is what you want",
-                )
-            if own is not None:
-                report(Progress("leave the store", Phase.STARTED))
-                await remove_member(client, own.id)
-        finally:
-            client.close()
-    await server.end()
-    forget_membership(state)
+    # Not the member here alone: it does not answer any more where this was cut short, or is removed.
+    client = server.client(*membership.store)
+    try:
+        members = await list_members(client)
+        own = [member for member in members if member.name == membership.node]
+        others = tuple(url for member in members if member not in own for url in member.client_urls)
+        if own and not others:
+            raise LastServerError(
+                "this is the last server: with it the cluster would end",
+                hint="take a snapshot and reset the machine, if that is what you want",
+            )
+        report(Progress("leave the store", Phase.STARTED))
+        for member in own:
+            await remove_member(client, member.id)
+    finally:
+        client.close()
     report(Progress("leave the store", Phase.DONE))
+    return others
 
 
 async def remove_server(client: EtcdClient, node: str) -> None:

@@ -3,6 +3,7 @@
 ClusterError
 ├── MembershipError    cluster.json cannot be read
 ├── EtcdError          etcd cannot be reached, did not come up, or refused
+├── LastServerError    it may not leave
 └── SnapshotError      a file that is no snapshot of a store, or a damaged or newer one
 """
 
@@ -21,6 +22,10 @@ class MembershipError(ClusterError):
 
 class EtcdError(ClusterError):
     """A member of etcd, or the whole of it, does not do what it should."""
+
+
+class LastServerError(ClusterError):
+    """With this server the cluster would end."""
 
 
 class SnapshotError(ClusterError):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from skerry.fleet.cluster.membership import Membership
     from skerry.fleet.keys.nodes import Event, Shown
     from skerry.fleet.store.interface import Entry, Store
+    from skerry.kit.progress import Progress
 
 
 def on_machines(
@@ -253,6 +254,42 @@ def test_a_snapshot_brings_back_what_stood(tmp_path: Path) -> None:
                 await store.transact((), [Put("n", str(n).encode())])
                 await next_snapshot(store, kept, "c1", machine.clock, keep=2)
         assert len(snapshots(kept)) == 2
+
+    on_machines(tmp_path, 1, story)
+
+
+@pytest.mark.parametrize("moment", ["empty", "full"])
+def test_a_restore_that_is_cut_short_leaves_the_store_as_it_was(tmp_path: Path, moment: str) -> None:
+    async def story(made: list[Machine]) -> None:
+        machine = made[0]
+        membership = await moved(machine)
+        async with machine.store(membership) as store:
+            taken = await next_snapshot(store, machine.state / "snapshots", "c1", machine.clock)
+            await store.transact((), [Put("after", b"1")])
+            stood = await store.list("")
+        assert taken is not None
+        aside = machine.state / "etcd.before"
+
+        def cut(progress: Progress) -> None:
+            if progress.step == ("start etcd" if moment == "empty" else "copy the store"):
+                assert aside.exists()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await restore(machine.state, taken, machine.server, membership, report=cut)
+        async with machine.store(membership) as store:
+            assert await store.list("") == stood
+
+        # As a power cut leaves it: nobody was there to bring anything back.
+        await machine.server.put_aside()
+        machine.server.set_up(machine.server.config(machine.node, "other", machine.address))
+        await machine.server.start()
+        machine.unit.kill()
+        assert await machine.server.bring_back()
+        assert not await machine.server.bring_back()
+        async with machine.store(membership) as store:
+            assert await store.list("") == stood
+        assert not aside.exists()
 
     on_machines(tmp_path, 1, story)
 

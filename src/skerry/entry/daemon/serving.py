@@ -86,6 +86,8 @@ async def play(machine: Machine, membership: Membership | None) -> None:
                 group.create_task(work, name="agent")
             if membership.store:
                 set_aside(machine.paths.state)
+                if await etcd.bring_back():
+                    log.warning("a restore was cut short: this server goes on with the store that it had")
             store, said = None, ""
             while store is None:
                 try:

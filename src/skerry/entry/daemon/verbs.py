@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from skerry.entry.daemon.anew import without_others
 from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate, tell_others
 from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from skerry.entry.daemon.machine import Machine
     from skerry.entry.rest.here import HereOrder
     from skerry.fleet.cluster.membership import Membership
+    from skerry.fleet.cluster.transfer import Picture
     from skerry.fleet.store.interface import Store
     from skerry.kit.wire import Wire
 
@@ -221,7 +223,8 @@ class ServerVerbs:
 
         async def anew() -> None:
             async with etcd_here(self._machine) as server:
-                await build.restore(self._machine.paths.state, file, server, membership)
+                state = self._machine.paths.state
+                await build.restore(state, file, server, membership, adapt=self._alone)
 
         return await self._anew(anew)
 
@@ -230,9 +233,12 @@ class ServerVerbs:
 
         async def anew() -> None:
             async with etcd_here(self._machine) as server:
-                await build.rescue(self._machine.paths.state, server, membership)
+                await build.rescue(self._machine.paths.state, server, membership, adapt=self._alone)
 
         return await self._anew(anew)
+
+    def _alone(self, picture: Picture) -> Picture:
+        return without_others(picture, self._machine.node.id, self._machine.clock.now())
 
     async def _anew(self, anew: Callable[[], Awaitable[None]]) -> HereView:
         if isinstance(self._opened, Gate):

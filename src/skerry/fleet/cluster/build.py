@@ -4,7 +4,7 @@
     enlist    (a server that is there) room for a learner, and what to tell it
     enlisted  (the new one) settings, start, vote ─→ what its cluster.json is to say
     part      vote given back ─→ the others are told ─→ member ended ─→ cluster.json gone
-    restore   snapshot ─→ a new etcd of one member ─→ cluster.json names it
+    restore   old member aside ─→ snapshot into a new etcd of one ─→ cluster.json names it ─→ old one gone
     rescue    what this member holds, without the others ─→ snapshot ─→ as restore
 
 What counts is one rename each time: before it the machine is what it was.
@@ -68,7 +68,8 @@ async def migrate(
     """
     if membership.store:
         raise ClusterError("this cluster has its store in etcd already")
-    await _begin_alone(server, membership, report)
+    await server.end()
+    await _start_alone(server, membership, report)
     client = server.client()
     try:
         await transfer(source, client, freeze, report=report)
@@ -186,22 +187,30 @@ async def restore(
     server: EtcdServer,
     membership: Membership,
     *,
+    adapt: Callable[[Picture], Picture] = lambda picture: picture,
     report: Reporter = silent,
 ) -> Membership:
     """Begin anew with this server alone and what a snapshot holds; what cluster.json says now.
 
-    What the member here held is removed; the other servers have to leave and join again. Nobody may be using
-    the store. Raises SnapshotError before anything is touched, EtcdError, StoreError.
+    The other servers have to leave and join again; `adapt` takes out of the picture what is known of them.
+    Nobody may be using the store. What fails, or is cut short, leaves the member as it was: see
+    EtcdServer.bring_back. Raises SnapshotError before anything is touched, EtcdError, StoreError.
     """
-    return await _restore(state, read_snapshot(snapshot).picture, server, membership, report)
+    picture = read_snapshot(snapshot).picture
+    return await _restore(state, adapt(picture), server, membership, report)
 
 
 async def rescue(
-    state: Path, server: EtcdServer, membership: Membership, *, report: Reporter = silent
+    state: Path,
+    server: EtcdServer,
+    membership: Membership,
+    *,
+    adapt: Callable[[Picture], Picture] = lambda picture: picture,
+    report: Reporter = silent,
 ) -> Membership:
     """Begin anew with this server alone and what its own member holds, where the majority is lost for good.
 
-    A snapshot of that is written beside it first: cut short, `restore` goes on from there. As `restore`.
+    A snapshot of that is written beside it first. As `restore`.
     """
     client = server.client(leaderless=True)
     try:
@@ -211,31 +220,36 @@ async def rescue(
     kept = state / "snapshots" / f"skerry-{picture.revision}.snapshot"
     write_picture(picture, kept, membership.cluster, server.clock)
     report(Progress("keep what is here", Phase.DONE, note=str(kept)))
-    return await _restore(state, picture, server, membership, report)
+    return await _restore(state, adapt(picture), server, membership, report)
 
 
 async def _restore(
     state: Path, picture: Picture, server: EtcdServer, membership: Membership, report: Reporter
 ) -> Membership:
-    await _begin_alone(server, membership, report)
-    client = server.client()
+    await server.put_aside()
     try:
-        base = await put_picture(client, picture, beyond=LOST_REVISIONS, report=report)
-        await found(client, base)
-    finally:
-        client.close()
+        await _start_alone(server, membership, report)
+        client = server.client()
+        try:
+            base = await put_picture(client, picture, beyond=LOST_REVISIONS, report=report)
+            await found(client, base)
+        finally:
+            client.close()
+    except BaseException:
+        await server.bring_back()
+        raise
     restored = _in_etcd(
         msgspec.structs.replace(membership, servers=(url_of(membership.address, API_PORT),)), server
     )
     write_membership(state, restored)
+    await server.drop_aside()
     report(Progress("restore", Phase.DONE, note=f"{len(picture.entries)} entries"))
     return restored
 
 
-async def _begin_alone(server: EtcdServer, membership: Membership, report: Reporter) -> None:
+async def _start_alone(server: EtcdServer, membership: Membership, report: Reporter) -> None:
     """An etcd of this machine alone, which holds nothing."""
     report(Progress("start etcd", Phase.STARTED))
-    await server.end()
     # A token of its own: etcd makes ids of it, and members of before that still run take this one for theirs.
     token = f"{membership.cluster}.{secrets.token_hex(4)}"
     server.set_up(server.config(membership.node, token, membership.address))

@@ -2,10 +2,12 @@
 
     /var/lib/skerry/etcd/etcd.yaml   its settings; skerry-etcd.service starts only where this file is
     /var/lib/skerry/etcd/data/       etcd's own
+    /var/lib/skerry/etcd.before/     the member as it was, while a restore makes another; else it is not there
     /var/lib/skerry/pki/             store.pem, store-ca.crt: see fleet.trust.files
 
 The file is written before the unit is started and removed first when the member ends, so that a reboot at any
-moment finds either a member or none.
+moment finds either a member or none. A restore puts the whole directory aside, and removes it when the new
+member stands: where etcd.before is found, it was cut short, and what it holds is brought back.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class EtcdServer:
         self._quota_bytes = quota_bytes
         self._services = services
         self._directory = state / "etcd"
+        self._before = state / "etcd.before"
+        self._gone = state / "etcd.gone"
         self._settings = self._directory / "etcd.yaml"
         self._data = self._directory / "data"
         self._authority = state / "pki" / "store-ca.crt"
@@ -128,9 +132,42 @@ class EtcdServer:
             client.close()
 
     async def start_learner(self) -> None:
-        """Start a member that has no vote yet, and so answers nothing: others are to be asked."""
+        """Start a member that need not answer: it has no vote yet, so others are to be asked."""
         await self._services.reset_failed(UNIT)
         await self._services.start(UNIT)
+
+    async def put_aside(self) -> None:
+        """Stop the member and keep what it holds, until `drop_aside` or `bring_back`; then there is none."""
+        await self.bring_back(start=False)
+        await self._services.stop(UNIT)
+        if self._directory.exists():
+            self._directory.rename(self._before)
+            sync_directory(self._before.parent)
+
+    async def drop_aside(self) -> None:
+        """The new member stands: from here on there is no way back."""
+        await asyncio.to_thread(self._remove, self._before)
+
+    async def bring_back(self, *, start: bool = True) -> bool:
+        """Go on with the member that was put aside; False where none was, and nothing is done."""
+        if not self._before.exists():
+            await asyncio.to_thread(shutil.rmtree, self._gone, ignore_errors=True)
+            return False
+        await self._services.stop(UNIT)
+        await asyncio.to_thread(self._remove, self._directory)
+        self._before.rename(self._directory)
+        sync_directory(self._directory.parent)
+        if start and self.is_set_up:
+            await self.start_learner()
+        return True
+
+    def _remove(self, directory: Path) -> None:
+        # Renamed first: half a directory must not be taken for a whole one.
+        shutil.rmtree(self._gone, ignore_errors=True)
+        if directory.exists():
+            directory.rename(self._gone)
+            sync_directory(directory.parent)
+        shutil.rmtree(self._gone, ignore_errors=True)
 
     async def end(self) -> None:
         """Stop the member for good and remove what it holds; no error where there is none."""

@@ -1,0 +1,57 @@
+"""A server that begins anew alone knows nothing of the servers that were beside it."""
+
+from __future__ import annotations
+
+from skerry.entry.daemon.anew import without_others
+from skerry.fleet.access.records import MemberRecord, RevokedRecord, member_key, revoked_key
+from skerry.fleet.cluster.transfer import Picture
+from skerry.fleet.presence.leader import LEADER_KEY, LeaderRecord
+from skerry.fleet.state.node import (
+    Facts,
+    Liveness,
+    NodeRecord,
+    PresenceRecord,
+    Role,
+    node_key,
+    presence_key,
+)
+from skerry.fleet.store.interface import Entry
+
+HERE, OTHER, NEVER_SEEN, AGENT = "1" * 32, "2" * 32, "3" * 32, "4" * 32
+
+
+def _of(node: str, role: Role) -> dict[str, bytes]:
+    member = MemberRecord(node, role, "s", "k", 0.0, 9.0)
+    presence = PresenceRecord(Facts(role=role), Liveness.READY, 0.0)
+    return {
+        member_key(node): member.encode(),
+        presence_key(node): presence.encode(),
+        node_key(node): NodeRecord().encode(),
+        f"/skerry/v1/reports/{node}/a.service": b"{}",
+        f"/skerry/v1/placements/{node}/a.service": b"{}",
+    }
+
+
+def test_the_other_servers_are_removed_and_all_else_stays() -> None:
+    stood = {
+        **_of(HERE, Role.SERVER),
+        **_of(OTHER, Role.SERVER),
+        **_of(AGENT, Role.AGENT),
+        member_key(NEVER_SEEN): MemberRecord(NEVER_SEEN, Role.SERVER, "s", "k", 0.0, 9.0).encode(),
+        revoked_key(HERE): RevokedRecord(HERE, 1.0).encode(),
+        revoked_key(AGENT): RevokedRecord(AGENT, 1.0).encode(),
+        LEADER_KEY: LeaderRecord(OTHER).encode(),
+        "/skerry/v1/units/a.service": b"{}",
+        presence_key("of a newer version"): b'{"version": 99}',
+    }
+    picture = Picture(7, tuple(Entry(key, stood[key], 1, 1, 1) for key in sorted(stood)), {3: 9.0})
+    alone = without_others(picture, HERE, 5.0)
+    stands = {entry.key: entry.value for entry in alone.entries}
+    removed = {
+        revoked_key(node): RevokedRecord(node, 5.0, "restore").encode() for node in (OTHER, NEVER_SEEN)
+    }
+    gone = set(_of(OTHER, Role.SERVER)) - {f"/skerry/v1/placements/{OTHER}/a.service"}
+    gone |= {LEADER_KEY, revoked_key(HERE), member_key(NEVER_SEEN)}
+    assert stands == {key: value for key, value in stood.items() if key not in gone} | removed
+    assert [entry.key for entry in alone.entries] == sorted(stands)
+    assert (alone.revision, alone.leases) == (7, {3: 9.0})

@@ -15,7 +15,7 @@ from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
 from skerry.entry.rest.here import HereView, not_here
 from skerry.fleet.cluster import build
-from skerry.fleet.cluster.snapshot import next_snapshot, read_snapshot, snapshots
+from skerry.fleet.cluster.snapshot import read_snapshot, snapshot_now
 from skerry.fleet.state.unit import UNITS_PREFIX
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.gate import Gate
@@ -55,9 +55,7 @@ def view(membership: Membership | None, *, file: str = "") -> HereView:
 
 async def take_snapshot(machine: Machine, store: Store, cluster: str) -> str:
     """The path of a snapshot as of now."""
-    there = machine.paths.snapshots
-    written = await next_snapshot(store, there, cluster, machine.clock)
-    return str(written or snapshots(there)[-1])
+    return str(await said(snapshot_now(store, machine.paths.snapshots, cluster, machine.clock)))
 
 
 class SingleVerbs:

@@ -65,15 +65,8 @@ class Snapshot:
     picture: Picture
 
 
-async def write_snapshot(store: Store, path: Path, cluster: str, clock: Clock) -> Picture:
-    """Write what stands now; the file is whole or not there. Raises StoreError, SnapshotError."""
-    picture = await take_picture(store)
-    await asyncio.to_thread(write_picture, picture, path, cluster, clock)
-    return picture
-
-
 def write_picture(picture: Picture, path: Path, cluster: str, clock: Clock) -> None:
-    """The same for a picture that was taken already. Raises SnapshotError."""
+    """Write what stood; the file is whole or not there. Raises SnapshotError."""
     head = _Head(VERSION, cluster, clock.now(), picture.revision, picture.leases)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,15 +130,25 @@ async def keep_snapshots(
 async def next_snapshot(
     store: Store, directory: Path, cluster: str, clock: Clock, *, keep: int = KEEP
 ) -> Path | None:
-    """The snapshot that was written, None where the newest is of this revision. Raises SnapshotError."""
-    there = snapshots(directory)
+    """The snapshot that was written, None where there is one of this revision. Raises SnapshotError."""
     revision = (await store.list(".")).revision
-    if there and there[-1].name == _name(revision):
+    if (directory / _name(revision)).exists():
         return None
-    draft = directory / "next"
-    picture = await write_snapshot(store, draft, cluster, clock)
-    path = draft.rename(directory / _name(picture.revision))
-    for old in snapshots(directory)[:-keep]:
+    return await snapshot_now(store, directory, cluster, clock, keep=keep)
+
+
+async def snapshot_now(
+    store: Store, directory: Path, cluster: str, clock: Clock, *, keep: int = KEEP
+) -> Path:
+    """The snapshot that was written; the oldest beside it go. Raises SnapshotError, StoreError.
+
+    The timer and a person may want one at the same moment: each is written apart, and put there whole.
+    """
+    picture = await take_picture(store)
+    path = directory / _name(picture.revision)
+    await asyncio.to_thread(write_picture, picture, path, cluster, clock)
+    others = [other for other in snapshots(directory) if other != path]
+    for old in others[: max(len(others) + 1 - keep, 0)]:
         old.unlink(missing_ok=True)
     return path
 

@@ -10,7 +10,13 @@ import pytest
 
 from fakes.clock import FakeClock
 from skerry.fleet.cluster.errors import SnapshotError
-from skerry.fleet.cluster.snapshot import next_snapshot, read_snapshot, snapshots, write_snapshot
+from skerry.fleet.cluster.snapshot import (
+    next_snapshot,
+    read_snapshot,
+    snapshot_now,
+    snapshots,
+    write_picture,
+)
 from skerry.fleet.cluster.transfer import before, newest_history, take_picture
 from skerry.fleet.store.interface import Delete, Put
 from skerry.fleet.store.memory import MemoryStore
@@ -37,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
     async def write() -> None:
         store = await filled()
-        await write_snapshot(store, tmp_path / "s", "c1", FakeClock())
+        write_picture(await take_picture(store), tmp_path / "s", "c1", FakeClock())
         await store.close()
 
     asyncio.run(write())
@@ -96,6 +102,22 @@ def test_the_newest_are_kept_and_none_is_taken_twice(tmp_path: Path) -> None:
 
     asyncio.run(story())
     assert [path.name for path in snapshots(tmp_path)] == [f"skerry-{n}.snapshot" for n in (5, 6, 7)]
+
+
+def test_two_who_want_one_at_the_same_moment_have_it(tmp_path: Path) -> None:
+    # Of a cluster that this machine was in: it goes before ours.
+    (tmp_path / "skerry-9999.snapshot").touch()
+
+    async def story() -> None:
+        store = await filled()
+        taking = [snapshot_now(store, tmp_path, "c1", FakeClock(), keep=1) for _ in range(3)]
+        paths = await asyncio.gather(*taking)
+        assert {path.name for path in paths} == {"skerry-3.snapshot"}
+        assert read_snapshot(paths[0]).picture == await take_picture(store)
+        await store.close()
+
+    asyncio.run(story())
+    assert [path.name for path in tmp_path.iterdir()] == ["skerry-3.snapshot"]
 
 
 def test_history_taken_back_from_what_stands_is_what_stood() -> None:

@@ -53,7 +53,7 @@ async def _agent(directory: Path) -> None:
         joined = await joining(w, directory, token.text)
         pki = Pki(directory / "pki-aaaa")
         assert (joined.role, joined.cluster, joined.store) == (Role.AGENT, "c1", None)
-        assert sorted(p.name for p in pki.directory.iterdir()) == ["ca.crt", "node.pem"]
+        assert sorted(p.name for p in pki.directory.iterdir()) == ["ca.crt", "joining.key", "node.pem"]
         who = await w.ask("GET", "/v1/whoami", context=w.connecting(pki.node))
         assert (who.json["kind"], who.json["name"]) == ("node", AGENT.node)  # type: ignore[index,call-overload]
         (_, record), *_ = await w.audit.newest()
@@ -98,7 +98,9 @@ async def _refused(directory: Path) -> None:
             await joining(w, directory, used.text, "2" * 32)
         with pytest.raises(JoinError, match="as agent, not as server"):
             await joining(w, directory, expired.text, "2" * 32, role=Role.SERVER)
-        Pki(directory / "pki-1111").node.unlink()
+        made_anew = Pki(directory / "pki-1111")
+        made_anew.joined()
+        made_anew.node.unlink()
         with pytest.raises(JoinError, match="member already"):
             await joining(w, directory, expired.text, "1" * 32)
         await w.clock.advance(HOUR_S)

@@ -123,6 +123,7 @@ async def join_cluster(
             joined.cluster, joined.name, machine.node.id, Role.AGENT, address, joined.servers
         )
     write_membership(machine.paths.state, membership)
+    machine.pki.joined()
     return membership
 
 

@@ -132,6 +132,7 @@ async def first_join(
             await clock.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
     write_membership(state, membership)
+    pki.joined()
     path.unlink(missing_ok=True)
     log.info("this machine joined the cluster %s as %s", membership.name or membership.cluster, joined.role)
     return membership

@@ -151,9 +151,10 @@ class Machine:
                 said = reason
             await self.clock.sleep(RETRY_S)
 
-    def forget_join_file(self) -> None:
+    def end_join(self) -> None:
         """Of a member: a kill may have left the token, by which it would join again when it leaves."""
         try:
+            self.pki.joined()
             if self.paths.join_file.exists():
                 self.paths.join_file.unlink(missing_ok=True)
                 sync_directory(self.paths.settings)

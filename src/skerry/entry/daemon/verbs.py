@@ -81,7 +81,7 @@ class SingleVerbs:
             membership = await said(join_cluster(machine, asked.token, asked.servers, role, asked.address))
         elif verb == "snapshot":
             return view(None, file=await take_snapshot(machine, self._store, ""))
-        elif verb == "leave" and machine.pki.is_member:
+        elif verb == "leave" and machine.pki.directory.exists():
             # What an init, a join or a leave that was cut short has left.
             async with etcd_here(machine) as server:
                 await said(server.end())

@@ -80,7 +80,7 @@ async def _play(machine: Machine) -> None:
     while True:
         membership = read_membership(machine.paths.state)
         if membership is not None:
-            machine.forget_join_file()
+            machine.end_join()
         role = "single" if membership is None else membership.role.value
         play = importlib.import_module(f"skerry.entry.daemon.{_MODULES[role]}").play
         playing = asyncio.create_task(play(machine, membership), name=role)

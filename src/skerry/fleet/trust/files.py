@@ -2,12 +2,13 @@
 
     ca.crt         the cluster's authority, public
     node.pem       this machine's key and certificate: one file, so that a renewal is one rename
-    joining.key    the key that a join under way asked with; gone when it is done
+    joining.key    the key that a join under way asked with; gone when it is done, cluster.json included
     on servers
     ca.key         the authority's key        store-ca.crt, store-ca.key   etcd's authority
     store.pem      this member's key and certificate of the store's authority
 
-What other programs need in another form is derived from these, and may be thrown away.
+While joining.key is there, an authority is that of the cluster to join, and not this machine's own to found
+another with. What other programs need in another form is derived from these, and may be thrown away.
 node.pem is written last: where it is, everything is.
 """
 
@@ -43,6 +44,17 @@ class Pki:
         """Whether this machine has a certificate of a cluster."""
         return self.node.exists()
 
+    @property
+    def is_joining(self) -> bool:
+        """Whether something is here of a cluster that this machine has not ended to join."""
+        return self.joining.exists() and (self.ca.exists() or self.store_ca.exists())
+
+    def joined(self) -> None:
+        """cluster.json says that this machine is a member: a left-over key of the join goes."""
+        if self.joining.exists():
+            self.joining.unlink(missing_ok=True)
+            sync_directory(self.directory)
+
     def read_ca(self) -> str:
         """The cluster's authority, PEM."""
         return self._certificate(self.ca)
@@ -64,14 +76,14 @@ class Pki:
         return self._authority(self.store_ca, self.store_ca_key)
 
     def write_ca(self, pem: str) -> None:
+        """On agents: what only servers have goes, should another join have left it."""
+        for path in (self.ca_key, self.store, self.store_ca_key, self.store_ca):
+            path.unlink(missing_ok=True)
         self._write(self.ca, pem, mode=0o644)
 
     def write_node(self, credential: Credential) -> None:
-        """The machine is a member from here on; a left-over key of the join goes."""
+        """The machine has a certificate from here on."""
         self._write(self.node, credential.pem)
-        if self.joining.exists():
-            self.joining.unlink(missing_ok=True)
-            sync_directory(self.directory)
 
     def write_store(self, credential: Credential) -> None:
         self._write(self.store, credential.pem)

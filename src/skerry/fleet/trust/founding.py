@@ -3,7 +3,8 @@
     ca.key, ca.crt, store-ca.key, store-ca.crt ─→ store.pem ─→ node.pem
 
 What is whole already is kept, so that `cluster init` may be killed at any moment and be called again; called
-with another address it makes the certificates anew, for what others check is the address in them.
+with another address it makes the certificates anew, for what others check is the address in them. So it does
+where pki/ is the copy of another server's: with that a cluster begins anew when all servers are lost.
 """
 
 from __future__ import annotations
@@ -40,15 +41,22 @@ def found(
     """Make this machine the first server; the facts of its certificate and the hash of its key.
 
     `name` is the cluster's, for people; `hosts` are the addresses and names of this machine. Raises PkiError
-    for one that is a member of a cluster, but not a server of it.
+    for one that is a member of a cluster, but not a server of it, or is joining one.
     """
+    if pki.is_joining:
+        raise PkiError(
+            "this machine has begun to join a cluster, and not ended it",
+            hint="`skerry cluster join` once more, or `skerry cluster leave` first",
+        )
     identity = Identity(node, Role.SERVER)
     named = tuple(dict.fromkeys((*hosts, *LOOPBACK)))
     if pki.is_member:
         pki.authority()
         held, store_held = pki.read_node(), pki.read_store()
-        if all(covers(each.certificate_pem, named) for each in (held, store_held)):
-            return read_certificate(held.certificate_pem), public_sha256(load_key(held.key_pem))
+        facts = read_certificate(held.certificate_pem)
+        own = facts.identity == identity
+        if own and all(covers(each.certificate_pem, named) for each in (held, store_held)):
+            return facts, public_sha256(load_key(held.key_pem))
     authority = _kept(pki.authority) or Authority.create(f"Skerry cluster {name}", now)
     store = _kept(pki.store_authority) or Authority.create(f"Skerry store of {name}", now)
     pki.write_authority(authority)

@@ -70,7 +70,19 @@ def test_a_join_is_tried_again_with_the_same_key(tmp_path: Path, authority: Auth
     key = pki.joining_key()
     assert Pki(tmp_path).joining_key() == key
     pki.write_node(credential(authority, AGENT, NOW))
-    assert not pki.joining.exists()
+    assert (pki.is_joining, pki.joining_key()) == (False, key)
+    pki.write_ca(authority.pem)
+    assert pki.is_joining
+    pki.joined()
+    assert (pki.is_joining, pki.joining.exists()) == (False, False)
+
+
+def test_an_agent_keeps_nothing_of_a_server(tmp_path: Path, authority: Authority) -> None:
+    pki = Pki(tmp_path)
+    pki.write_store_authority(authority)
+    pki.write_authority(authority)
+    pki.write_ca(authority.pem)
+    assert [path.name for path in tmp_path.iterdir()] == ["ca.crt"]
 
 
 @pytest.mark.parametrize("name", ["ca.crt", "node.pem", "ca.key"])

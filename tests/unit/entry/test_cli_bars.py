@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import threading
 
-from skerry.entry.cli.bars import bars, json_lines, plain_lines
+import pytest
+
+from skerry.entry.cli.bars import bars, json_lines, plain_lines, ticking
 from skerry.kit.progress import Phase, Progress
-
-if TYPE_CHECKING:
-    import pytest
 
 EVENTS = (
     Progress("tree", Phase.STARTED),
@@ -40,3 +39,26 @@ def test_programs_get_a_json_line_for_every_event(capsys: pytest.CaptureFixture[
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(t["step"], t["phase"]) for t in told] == [(e.step, e.phase.value) for e in EVENTS]
     assert told[1]["done"] == 1 << 20
+
+
+def test_a_step_that_says_nothing_is_seen_to_go_on_until_it_ends() -> None:
+    told: list[Progress] = []
+    again = threading.Event()
+
+    def report(event: Progress) -> None:
+        told.append(event)
+        if event.phase is Phase.ADVANCED:
+            again.set()
+
+    with ticking(report, "join", tick_s=0.001):
+        assert again.wait(60)
+    assert {event.step for event in told} == {"join"}
+    phases = [event.phase for event in told]
+    assert phases[:2] + phases[-1:] == [Phase.STARTED, Phase.ADVANCED, Phase.DONE]
+
+
+def test_a_step_that_fails_is_not_said_to_be_done() -> None:
+    told: list[Progress] = []
+    with pytest.raises(OSError, match="full"), ticking(told.append, "join"):
+        raise OSError("full")
+    assert [event.phase for event in told] == [Phase.STARTED]

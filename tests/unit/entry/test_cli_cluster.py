@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import shutil
 import tempfile
 import threading
@@ -68,9 +69,13 @@ def skerry(*words: str) -> int:
 
 def test_what_is_typed_reaches_the_daemon(verbs: Verbs, capsys: pytest.CaptureFixture[str]) -> None:
     assert skerry("init", "--name=home", "--address=10.0.0.1") == 0
-    assert "first server of home, at https://10.0.0.1:7443." in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "first server of home, at https://10.0.0.1:7443." in said.out
+    assert re.fullmatch(r"  init: [0-9.]+ s\n", said.err)
     assert skerry("init", "--file", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "home"
+    said = capsys.readouterr()
+    assert json.loads(said.out)["name"] == "home"
+    assert [json.loads(line)["phase"] for line in said.err.splitlines()][-1] == "done"
     assert skerry("join", "T", "--server=https://a:7443", "--server=https://b:7443", "--role=agent") == 0
     assert "This machine is an agent of home" in capsys.readouterr().out
     assert skerry("leave", "--force") == 0

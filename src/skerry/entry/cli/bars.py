@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -109,6 +110,26 @@ def bars() -> Iterator[Reporter]:
     finally:
         if shown:
             shown[0].stop()
+
+
+@contextlib.contextmanager
+def ticking(report: Reporter, step: str, *, tick_s: float = PATIENCE_S) -> Iterator[None]:
+    """A step of which nothing is heard until its end; of no other meanwhile."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(tick_s):
+            report(Progress(step, Phase.ADVANCED, note="not done yet"))
+
+    report(Progress(step, Phase.STARTED))
+    ticking = threading.Thread(target=tick, name="progress")
+    ticking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        ticking.join()
+    report(Progress(step, Phase.DONE))
 
 
 def _rich() -> RichProgress:

@@ -24,15 +24,18 @@ class TokenFileError(SkerryError):
     """The token cannot be read."""
 
 
-def here(verb: str, **asked: Json) -> dict[str, Json]:
-    """Ask the daemon of this very machine, whatever context is chosen."""
+def here(verb: str, *, as_json: bool = False, **asked: Json) -> dict[str, Json]:
+    """Ask the daemon of this very machine, whatever context is chosen; what takes its time is shown."""
     import os
 
     from skerry.entry.cli.api import VARIABLE
+    from skerry.entry.cli.bars import ticking
+    from skerry.entry.cli.output import progress
     from skerry.kit.http import DEFAULT_SOCKET, Client
 
     place = os.environ.get(VARIABLE) or DEFAULT_SOCKET
-    answer = Client(place, timeout_s=LONG_S).call("POST", f"/v1/host/cluster/{verb}", asked)
+    with progress(as_json=as_json) as report, ticking(report, verb):
+        answer = Client(place, timeout_s=LONG_S).call("POST", f"/v1/host/cluster/{verb}", asked)
     assert isinstance(answer, dict)  # noqa: S101  it is HereView
     return answer
 
@@ -50,7 +53,7 @@ def init(*, name: str, address: str, as_file: bool, as_json: bool) -> None:
     Its units run on, and nothing that is stored is lost. The store moves into etcd, so that more servers can
     join: three of them go on when one is lost.
     """
-    answer = here("init", name=name, address=address, etcd=not as_file)
+    answer = here("init", as_json=as_json, name=name, address=address, etcd=not as_file)
     if as_json:
         _json(answer)
         return
@@ -83,7 +86,13 @@ def join(
     it stands in no list of processes.
     """
     answer = here(
-        "join", token=read_token(token), servers=list(servers), role=role, address=address, force=force
+        "join",
+        as_json=as_json,
+        token=read_token(token),
+        servers=list(servers),
+        role=role,
+        address=address,
+        force=force,
     )
     if as_json:
         _json(answer)
@@ -101,7 +110,7 @@ def leave(*, force: bool, as_json: bool) -> None:
     It is a machine alone afterwards, with an empty store. `skerry node drain` moves its units elsewhere
     first.
     """
-    answer = here("leave", force=force)
+    answer = here("leave", as_json=as_json, force=force)
     if as_json:
         _json(answer)
         return

@@ -24,7 +24,7 @@ from skerry.entry.daemon.settings import Settings
 from skerry.entry.daemon.standing import Standing
 from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.daemon.verbs import AgentVerbs, ServerVerbs, SingleVerbs
-from skerry.entry.rest.codec import RequestError
+from skerry.entry.rest.codec import RequestError, on_error
 from skerry.entry.rest.here import HereOrder, HereView
 from skerry.entry.rest.machine import Node
 from skerry.fleet.cluster.membership import Membership, read_membership, write_membership
@@ -35,6 +35,7 @@ from skerry.fleet.trust.contexts import client_context
 from skerry.fleet.trust.founding import found
 from skerry.host.units.errors import ServiceManagerError
 from skerry.kit.clock import SystemClock
+from skerry.kit.errors import SkerryError
 from skerry.kit.wire import Wire
 
 if TYPE_CHECKING:
@@ -205,25 +206,47 @@ def test_what_a_member_learns_is_on_the_disk_before_anybody_can_make_it_leave(tm
     assert standing.learn(["https://10.0.0.2:7443"]) is False
 
 
-async def _passed_on(directory: Path) -> None:
+@contextlib.asynccontextmanager
+async def agent_of(directory: Path, status: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[str], str]]:
+    """A client of an agent's daemon, the lines of requests that its server got, and that server's URL."""
     lines: list[str] = []
 
     async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines.append((await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")[0])
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}".encode())
         writer.close()
 
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     membership = Membership("c1", "home", AGENT.node, Role.AGENT, "10.0.0.7", (url,))
     passing = Passing(Standing(directory, membership), lambda: url, client_context_of_nobody)
-    app = Starlette(routes=[Route("/{path:path}", passing.answer)])
+    app = Starlette(
+        routes=[Route("/{path:path}", passing.answer)], exception_handlers={SkerryError: on_error}
+    )
     async with (
         listening,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client,
     ):
+        yield client, lines, url
+
+
+async def _passed_on(directory: Path) -> None:
+    async with agent_of(directory, "200 OK") as (client, lines, _):
         assert (await client.get("/v1/units/a%5Cx2d%20b.service?wait=1%20s")).status_code == 200
     assert lines == ["GET /v1/units/a%5Cx2d%20b.service?wait=1%20s HTTP/1.1"]
+
+
+async def _told_where_to_ask(directory: Path) -> None:
+    async with agent_of(directory, "403 Forbidden") as (client, _, url):
+        answer = await client.get("/v1/units")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (421, "ask-a-server")
+    assert "an agent of the cluster home" in error["message"]
+    assert f"`skerry context add NAME {url}`" in error["hint"]
+
+
+def test_who_asks_an_agent_for_units_is_told_how_to_ask_a_server(tmp_path: Path) -> None:
+    asyncio.run(_told_where_to_ask(tmp_path))
 
 
 def client_context_of_nobody() -> ssl.SSLContext:

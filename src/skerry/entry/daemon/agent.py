@@ -114,5 +114,6 @@ class Passing:
             status,
             "ask-a-server",
             f"this machine is an agent of the cluster {membership.name}, {why}",
-            hint=f"ask on a server ({', '.join(membership.servers)}), or from anywhere: `skerry context add`",
+            hint=f"ask on a server, or from here with a token that `skerry token create` makes there: "
+            f"`skerry context add NAME {' '.join(membership.servers)}`",
         )

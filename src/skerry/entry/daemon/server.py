@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from skerry.entry.daemon.tls import BACKLOG, KEEP_ALIVE_S, TlsConfig
+from skerry.entry.daemon.door import Door
+from skerry.entry.daemon.tls import KEEP_ALIVE_S, Protocol, TlsConfig
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ class ListenError(SkerryError):
 class Server(uvicorn.Server):
     """Serves until `should_exit` is set; the caller deals with signals."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        config = self.config
+        if config.ssl is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+
+        def make_protocol() -> Protocol:
+            return Protocol(config, self.server_state, self.lifespan.state)
+
+        doors = [Door(listener, config.ssl, make_protocol) for listener in sockets or ()]
+        self.servers: list[Any] = doors
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -50,7 +64,7 @@ def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG if context else 256,
+        backlog=256,
         timeout_keep_alive=KEEP_ALIVE_S if context else 5,
         timeout_graceful_shutdown=GRACE_S,
     )

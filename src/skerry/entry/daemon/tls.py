@@ -10,6 +10,7 @@ one application behind.
 from __future__ import annotations
 
 import socket
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 PORT = 7443
-BACKLOG = 1024
+RECORD_BYTES = 16 * 1024
+"""The longest record of TLS. asyncio has a buffer of 256 KiB for each connection: too much for thousands."""
+
 KEEP_ALIVE_S = 75
 """Longer than agents are silent on a connection that they mean to use again."""
 
@@ -59,6 +62,8 @@ class TlsConfig(uvicorn.Config):
     def load(self) -> None:
         super().load()
         self.ssl = self._context
+        if self._context is not None:
+            SSLProtocol.max_size = RECORD_BYTES
 
 
 def look(transport: asyncio.BaseTransport) -> Connection:
@@ -83,7 +88,7 @@ def listen_tcp(address: str = "0.0.0.0", port: int = PORT) -> socket.socket:  # 
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
-        listener.listen(BACKLOG)
+        listener.listen()
     except OSError as error:
         listener.close()
         raise PortError(f"cannot listen on {address} port {port}: {error.strerror}") from error

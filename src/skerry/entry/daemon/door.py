@@ -1,0 +1,111 @@
+"""Takes connections in, and greets a bounded number of them at a time: the rest wait at the door.
+
+    kernel: BACKLOG wait ─→ at most MOST handshakes under way ─→ uvicorn's protocol
+
+A handshake is a millisecond of work. Thousands of agents that come together, as after a restart, would hold
+up the event loop for seconds, and with it all that lives already: heartbeats, and the renewal of the leader's
+lease. They would give up before they are answered, and come again. Here each is answered in its time or,
+where too many wait, not noticed by the kernel, which costs nothing; it knocks again after a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+MOST = 64
+BACKLOG = 512
+"""So many are greeted in less time than an agent waits for it (2.5 s)."""
+
+HANDSHAKE_S = 5.0
+OUT_OF_FILES_S = 1.0
+ESTABLISHED = b"\x01"
+"""TCP_ESTABLISHED, the first byte of struct tcp_info, tcp(7)."""
+
+
+class Door:
+    """One listening socket; stands in for asyncio.Server where uvicorn closes it."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        make_protocol: Callable[[], asyncio.Protocol],
+        *,
+        handshake_s: float = HANDSHAKE_S,
+    ) -> None:
+        self._listener = listener
+        self._handshake_s = handshake_s
+        self._context = context
+        self._make_protocol = make_protocol
+        self._loop = asyncio.get_running_loop()
+        self._greeted: set[asyncio.Task[None]] = set()
+        self._next: set[socket.socket] = set()  # whose task has not begun
+        self._is_closed = False
+        self._listens = False
+        listener.setblocking(False)
+        listener.listen(BACKLOG)
+        self._listen()
+
+    def close(self) -> None:
+        """Take nobody in from now on."""
+        self._is_closed = True
+        self._pause()
+        for task in self._greeted:
+            task.cancel()
+        for connection in self._next:
+            connection.close()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._greeted, return_exceptions=True)
+
+    def _listen(self) -> None:
+        if not self._listens and not self._is_closed:
+            self._listens = True
+            self._loop.add_reader(self._listener, self._take)
+
+    def _pause(self) -> None:
+        self._listens = False
+        self._loop.remove_reader(self._listener)
+
+    def _take(self) -> None:
+        while len(self._greeted) < MOST:
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no more files, say: others have to go first
+                self._pause()
+                self._loop.call_later(OUT_OF_FILES_S, self._listen)
+                return
+            if not _is_there(connection):
+                connection.close()
+                continue
+            self._next.add(connection)
+            task = self._loop.create_task(self._greet(connection))
+            self._greeted.add(task)
+            task.add_done_callback(self._done)
+        self._pause()
+
+    async def _greet(self, connection: socket.socket) -> None:
+        self._next.discard(connection)
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):  # it is nobody, or gone; ssl.SSLError is one
+            await self._loop.connect_accepted_socket(
+                self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=self._handshake_s
+            )
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._greeted.discard(task)
+        self._listen()
+
+
+def _is_there(connection: socket.socket) -> bool:
+    """Whether the other end has not given up while it waited: a handshake for nobody costs as much."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == ESTABLISHED

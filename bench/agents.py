@@ -1,112 +1,58 @@
 """Thousands of agents on one server: how soon a Global unit is with all of them, and what they cost at rest.
 
-The server is a process of its own (programs/agents_server.py); its agents are simulated here, over
-loopback: each holds a stream and beats every five seconds. `python3 bench/agents.py [AGENTS …]`.
+The server is a process of its own (programs/agents_server.py), over TLS; its agents are simulated here (see
+programs/simulated_agents.py), and all of them come at once. `python3 bench/agents.py [AGENTS …]`; with
+SKERRY_BENCH_ETCD=http://127.0.0.1:2379 the state is kept in that etcd.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import gc
 import os
-import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 from harness import report
+from programs.simulated_agents import Agent, Counts, contexts
 
-from skerry.fleet.assign.assignment import Change, Full, decode_message
-from skerry.fleet.presence.heartbeat import HEARTBEAT_S, Heartbeat
-from skerry.fleet.state.node import Facts
 from skerry.fleet.state.unit import DesiredState, UnitRecord
-from skerry.kit.http import HttpError
-from skerry.kit.wire import Wire
+from skerry.fleet.trust.certificates import Authority, Credential, make_request, new_key, read_request
+from skerry.fleet.trust.files import Pki
+from skerry.fleet.trust.identity import Identity, Role
+
+if TYPE_CHECKING:
+    import ssl
 
 SIZES = (1000, 5000)
-JOINING = 100  # agents that have to try again come one after the other
 REST_S = 30
 WARM_S = 15
+JOIN_S = 240
 SERVER = Path(__file__).resolve().parent / "programs" / "agents_server.py"
+SERVER_ID = Identity("5" * 32, Role.SERVER)
 GLOBAL = "[Service]\nExecStart=/bin/sleep infinity\n[X-Fleet]\nGlobal=true\n"
-JSON = {"Content-Type": "application/json"}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Agents:
-    """All simulated agents of one run."""
+class Server:
+    """The process, and what the system says of it."""
 
-    def __init__(self, url: str, count: int) -> None:
-        self.nodes = [f"{number:032x}" for number in range(count)]
-        self.streams = Wire(url)
-        self.beats = Wire(url, idle_limit=256)
-        self.full: set[str] = set()
-        self.told: set[str] = set()
-        self.failed = 0
-        self.broken = 0
-        self.beating: list[asyncio.Task[None]] = []
-        self.joining = asyncio.Semaphore(JOINING)
-        self.all_full = asyncio.Event()
-        self.all_told = asyncio.Event()
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        argv = [sys.executable, str(SERVER), str(folder), str(port)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._folder = Path(f"/proc/{self.process.pid}")
+        self.url = self._line()
 
-    async def listen(self, node: str) -> None:
-        """Hold a stream; one that does not come about, or breaks, is tried again as agents do."""
-        while True:
-            try:
-                await self._listen(node)
-            except HttpError:
-                self.broken += 1
-                await asyncio.sleep(random.uniform(0.5, 2))  # noqa: S311
-
-    async def _listen(self, node: str) -> None:
-        hello = msgspec.json.encode(Heartbeat("1", time.time(), Facts(hostname=node[-6:], boot_id="1")))
-        path = f"/v1/agents/{node}/stream"
-        async with contextlib.AsyncExitStack() as stack:
-            async with self.joining:
-                opened = self.streams.stream("POST", path, hello, headers=JSON, timeout_s=60)
-                stream = await stack.enter_async_context(opened)
-            lines = await stack.enter_async_context(aclosing(stream.lines()))
-            async for line in lines:
-                match decode_message(line):
-                    case Full():
-                        if node not in self.full:
-                            self.beating.append(asyncio.create_task(self.beat(node)))
-                        self._add(self.full, node, self.all_full)
-                    case Change():
-                        self._add(self.told, node, self.all_told)
-                    case _:
-                        pass
-
-    async def beat(self, node: str) -> None:
-        """Every five seconds, as it began."""
-        due = time.monotonic()
-        while True:
-            due += HEARTBEAT_S
-            await asyncio.sleep(due - time.monotonic())
-            body = msgspec.json.encode(Heartbeat("1", time.time()))
-            path = f"/v1/agents/{node}/heartbeat"
-            try:
-                answer = await self.beats.request("POST", path, body, headers=JSON, timeout_s=10)
-                self.failed += answer.status != 200
-            except HttpError:
-                self.failed += 1
-
-    def _add(self, names: set[str], node: str, event: asyncio.Event) -> None:
-        names.add(node)
-        if len(names) == len(self.nodes):
-            event.set()
-
-
-class Process:
-    """What the system says of a process."""
-
-    def __init__(self, pid: int) -> None:
-        self._folder = Path(f"/proc/{pid}")
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
 
     @property
     def cpu_s(self) -> float:
@@ -117,71 +63,90 @@ class Process:
     def rss_mb(self) -> float:
         return int((self._folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    @property
-    def written_bytes(self) -> int:
-        lines = dict(line.split(": ") for line in (self._folder / "io").read_text().splitlines())
-        return int(lines["wchar"])
+    async def ask(self, text: str) -> int:
+        """The revision of the store after `text` was done."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+        return int(await asyncio.to_thread(self._line))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
 
-async def measure(url: str, server: Process, count: int) -> dict[str, float]:
-    agents = Agents(url, count)
-    asking = Wire(url)
-    empty_mb = server.rss_mb
-    begun = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agents.listen(node)) for node in agents.nodes]
-        await asyncio.wait_for(agents.all_full.wait(), 300)
-        joined = time.monotonic() - begun
-        await asyncio.sleep(WARM_S)
-        revision, cpu, at = await stored(asking), server.cpu_s, time.monotonic()
-        await asyncio.sleep(REST_S)
-        rest_s = time.monotonic() - at
-        cpu = (server.cpu_s - cpu) / rest_s * 100
-        writes = (await stored(asking) - revision) / rest_s
-        unit = UnitRecord("all.service", GLOBAL, "h").wanting(DesiredState.LAUNCHED)
-        begun, before = time.monotonic(), server.cpu_s
-        await asking.request("POST", "/bench/unit", unit.encode(), timeout_s=60)
-        await asyncio.wait_for(agents.all_told.wait(), 300)
-        reached = time.monotonic() - begun
-        spent = server.cpu_s - before
-        for task in (*tasks, *agents.beating):
-            task.cancel()
-    asking.close()
-    agents.beats.close()
-    return {
-        "a Global unit is with all (s)": reached,
-        "server's CPU for it (s)": spent,
-        "all have joined (s)": joined,
-        "CPU at rest (% of a core)": cpu,
-        "memory (MB)": server.rss_mb,
-        "memory for each agent (kB)": (server.rss_mb - empty_mb) * 1000 / count,
-        "store writes at rest (/s)": writes,
-        "heartbeats lost": agents.failed,
-        "streams tried again": agents.broken,
-    }
-
-
-async def stored(wire: Wire) -> int:
-    answer = await wire.request("GET", "/bench/store", timeout_s=60)
-    return int(msgspec.json.decode(answer.body)["revision"])
+async def measure(folder: Path, tls: dict[str, ssl.SSLContext]) -> dict[str, float]:
+    counts = Counts(len(tls))
+    server = await asyncio.to_thread(Server, folder)
+    taken: dict[str, float] = {}
+    try:
+        empty_mb, begun, mine = server.rss_mb, time.monotonic(), time.process_time()
+        async with asyncio.TaskGroup() as group:
+            agents = [Agent(node, server.port, context, counts) for node, context in tls.items()]
+            tasks = [group.create_task(work) for agent in agents for work in (agent.listen(), agent.beat())]
+            await counts.all_in(counts.full, JOIN_S)
+            await counts.all_in(counts.beating, JOIN_S)
+            joined, joining_cpu = time.monotonic() - begun, server.cpu_s
+            late, broken = counts.late_beats, counts.broken_streams
+            await asyncio.sleep(WARM_S)
+            lost, missed = counts.late_beats, counts.broken_streams
+            revision, cpu, at, mine = (
+                await server.ask("revision"),
+                server.cpu_s,
+                time.monotonic(),
+                time.process_time(),
+            )
+            await asyncio.sleep(REST_S)
+            rest_s = time.monotonic() - at
+            taken |= {
+                "CPU at rest (% of a core)": (server.cpu_s - cpu) / rest_s * 100,
+                "CPU of the simulation (%)": (time.process_time() - mine) / rest_s * 100,
+                "store writes at rest (/s)": (await server.ask("revision") - revision) / rest_s,
+                "heartbeats late at rest": counts.late_beats - lost,
+                "streams broken at rest": counts.broken_streams - missed,
+                "memory (MB)": server.rss_mb,
+                "memory for each agent (kB)": (server.rss_mb - empty_mb) * 1000 / len(tls),
+            }
+            record = UnitRecord("all.service", GLOBAL, "h").wanting(DesiredState.LAUNCHED)
+            begun, before = time.monotonic(), server.cpu_s
+            await server.ask("unit " + msgspec.json.encode(record).decode())
+            await counts.all_in(counts.told, JOIN_S)
+            taken["a Global unit is with all (s)"] = time.monotonic() - begun
+            taken["server's CPU for it (s)"] = server.cpu_s - before
+            taken |= {
+                "all have joined (s)": joined,
+                "server's CPU for it, joining (s)": joining_cpu,
+                "heartbeats late, joining": late,
+                "streams tried again, joining": broken,
+            }
+            for task in tasks:
+                task.cancel()
+    finally:
+        server.kill()
+    return taken
 
 
 def main(sizes: list[int]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for count in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="skerry-agents-") as folder,
-            subprocess.Popen(
-                [sys.executable, str(SERVER), folder], stdout=subprocess.PIPE, text=True
-            ) as server,
-        ):
-            try:
-                assert server.stdout is not None
-                url = server.stdout.readline().strip()
-                taken = asyncio.run(measure(url, Process(server.pid), count))
-            finally:
-                server.kill()
+        with tempfile.TemporaryDirectory(prefix="skerry-agents-") as folder:
+            authority = Authority.create("bench", time.time())
+            pki, key = Pki(Path(folder, "pki")), new_key()
+            request = read_request(make_request(key, SERVER_ID))
+            pki.write_ca(authority.pem)
+            pki.write_authority(authority)
+            pki.write_node(
+                Credential(key, authority.issue(request, SERVER_ID, time.time(), hosts=("127.0.0.1",)))
+            )
+            tls = contexts(authority, Path(folder), count)
+            gc.collect()
+            gc.freeze()
+            taken = asyncio.run(measure(Path(folder), tls))
         report(f"agents_{count}", "see each", {what: [value] for what, value in taken.items()})
 
 

@@ -1,82 +1,108 @@
-"""One server for simulated agents: `python3 agents_server.py FOLDER`; its URL is the first line it prints.
+"""A server of a cluster for simulated agents: `python3 agents_server.py FOLDER [PORT]`, FOLDER with its pki/.
 
-Store on SQLite, leadership by lease, presence, feed and the API of agents are the real ones, over plain HTTP
-and without a guard: everybody is the node that the path names. POST /bench/unit stores a unit, GET
-/bench/store tells the store's revision.
+Everything is put together as skerryd does it: TLS, the guard, the whole API, the scheduler and the store, a
+file or, with SKERRY_BENCH_ETCD, an etcd at that URL. Only units of its own it has none. On
+standard input it is asked `unit RECORD` (store it) and `revision`; each is answered with
+the revision of the store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import socket
+import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
+import msgspec
 
-from skerry.entry.daemon.server import KEEP_ALIVE_S, make_server
+from skerry.entry.daemon.access import access_of_server
+from skerry.entry.daemon.checks import explaining
+from skerry.entry.daemon.server import make_server, serve
+from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.rest.agents import Agents
-from skerry.entry.rest.codec import on_error, respond
-from skerry.fleet.access.caller import Caller, CallerKind
+from skerry.entry.rest.app import Cluster, create_app
+from skerry.entry.rest.desired import Desired
+from skerry.entry.rest.host import Host
+from skerry.entry.rest.keys import routes as key_routes
+from skerry.entry.rest.machine import Node
 from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
+from skerry.fleet.cluster.membership import Membership
+from skerry.fleet.keys.keyspace import Keyspace
 from skerry.fleet.presence.forward import Forwarder
 from skerry.fleet.presence.leader import Leadership
 from skerry.fleet.presence.registry import Registry
+from skerry.fleet.schedule.driver import Driver
 from skerry.fleet.state.node import Role
 from skerry.fleet.state.unit import UnitRecord, unit_key
+from skerry.fleet.store.etcd import EtcdStore
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.sqlite import SqliteStore
+from skerry.fleet.trust.contexts import NodeTls
+from skerry.fleet.trust.files import Pki
+from skerry.fleet.trust.identity import Identity
+from skerry.fleet.trust.identity import Role as IdentityRole
+from skerry.host.units.check import check_unit
+from skerry.host.units.journal import read_journal
 from skerry.kit.clock import SystemClock
-from skerry.kit.errors import SkerryError
 
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
+SERVER = Identity("5" * 32, IdentityRole.SERVER)
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, port: int) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("skerry.access").setLevel(logging.WARNING)
     clock = SystemClock()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=8192)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    store = await SqliteStore.open(folder / "store.db", clock=clock)
-    leading = Leadership(store, "server", url, clock)
-    presence = Registry(store, leading, clock, Forwarder(None))
+    listener = listen_tcp("127.0.0.1", port)
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    pki = Pki(folder / "pki")
+    tls = NodeTls(pki)
+    etcd = os.environ.get("SKERRY_BENCH_ETCD")
+    if etcd:
+        store: EtcdStore | SqliteStore = await EtcdStore.open(
+            (etcd,), name=SERVER.node, tls=None, clock=clock
+        )
+    else:
+        store = await SqliteStore.open(folder / "store.db", clock=clock)
+    membership = Membership("c1", "bench", SERVER.node, Role.SERVER, "127.0.0.1", (url,))
+    leading = Leadership(store, SERVER.node, url, clock)
+    presence = Registry(store, leading, clock, Forwarder(tls.client))
+    driver = Driver(store, leading, clock)
     feed = Feed(store, clock)
-
-    async def put_unit(request: Request) -> Response:
-        record = UnitRecord.decode(await request.body())
-        await store.transact([], [Put(unit_key(record.name), record.encode())])
-        return Response(status_code=204)
-
-    async def tell_store(_: Request) -> Response:
-        return respond({"revision": (await store.list("/skerry/v1/leader")).revision})
-
-    routes = Agents(feed, Reports(store, feed.is_fenced), presence).routes()
-    routes += [Route("/bench/unit", put_unit, methods=["POST"]), Route("/bench/store", tell_store)]
-    app = Starlette(routes=routes, exception_handlers={SkerryError: on_error, Exception: on_error})
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        node = scope["path"].split("/")[3] if scope["path"].startswith("/v1/agents/") else ""
-        scope.setdefault("state", {})["caller"] = Caller(CallerKind.NODE, node, node_role=Role.AGENT)
-        await app(scope, receive, send)
-
-    server = make_server(guarded)
-    server.config.timeout_keep_alive = KEEP_ALIVE_S  # as for machines, not for the local socket
+    reports = Reports(store, feed.is_fenced)
+    access = access_of_server(store, clock, pki, lambda: membership)
+    access.known.on_removed(feed.close)
+    desired = Desired(store, Node(SERVER.node), check_unit, clock)
+    more = [
+        *access.routes,
+        *Agents(feed, reports, presence).routes(),
+        *key_routes(Keyspace(store, clock)),
+    ]
+    cluster = Cluster(desired, read_journal, more, removal=access.removal, explain=explaining(driver, store))
+    guard = access.guard(create_app(Host(SERVER.node, root=folder), cluster))
+    server = make_server(guard, tls.server())
     async with asyncio.TaskGroup() as group:
-        for work in (leading, presence, feed):
+        for work in (desired.mirror, leading, presence, driver, feed):
             group.create_task(work.run())
+        for loop in access.loops(guard).values():
+            group.create_task(loop)
+        await access.known.ready()
         while not leading.is_leader:  # noqa: ASYNC110  once, at the start
             await asyncio.sleep(0.01)
-        print(url, flush=True)
         gc.collect()
         gc.freeze()
-        await server.serve(sockets=[listener])
+        group.create_task(serve(server, [listener]))
+        print(url, flush=True)
+        while asked := await asyncio.to_thread(sys.stdin.buffer.readline):
+            verb, _, text = asked.decode().strip().partition(" ")
+            if verb == "unit":
+                record = msgspec.json.decode(text, type=UnitRecord)
+                await store.transact([], [Put(unit_key(record.name), record.encode())])
+            print((await store.list("/skerry/v1/leader")).revision, flush=True)
+        os._exit(0)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -1,6 +1,7 @@
 """What a server does for its store as long as it runs: knows its members, takes snapshots, gives room back.
 
 each minute    the members, as etcd lists them: asked from now on, and kept in cluster.json
+               a store that was full takes changes again, once enough was removed
 each hour      a member whose file is more than half empty gives that back, one server after the other
 each 6 hours   a snapshot, if anything changed: /var/lib/skerry/snapshots, the newest seven (snapshot.py)
 """
@@ -32,9 +33,13 @@ if TYPE_CHECKING:
     from skerry.fleet.store.etcd import EtcdStore
 
 MEMBERS_EVERY_S = 60.0
+FULL_EVERY_S = 60.0
 ROOM_EVERY_S = 3600.0
 WORTH_BYTES = 64 * 1024 * 1024
 """Less than this is not worth standing still for."""
+
+ROOM_AGAIN = 0.9
+"""Of the quota: a full store that holds more than this would be full again at once."""
 
 SNAPSHOTS = "snapshots"
 
@@ -50,6 +55,7 @@ class Care:
         self._state = state
         self._node = node
         self._keep = keep
+        self._tried = -1  # at which revision a full store was last seen to hold too much
 
     async def run(self) -> None:
         """For ever; within a task group."""
@@ -60,6 +66,7 @@ class Care:
             never = asyncio.Event()
             group.create_task(reconcile(self.follow_members, never, every_s=MEMBERS_EVERY_S, clock=clock))
             group.create_task(reconcile(self.make_room, never, every_s=ROOM_EVERY_S, clock=clock))
+            group.create_task(reconcile(self.open_again, never, every_s=FULL_EVERY_S, clock=clock))
             group.create_task(
                 keep_snapshots(self._store, self._state / SNAPSHOTS, cluster, clock, keep=self._keep)
             )
@@ -91,20 +98,31 @@ class Care:
             return None
         if not all(member.healthy for member in look.members):
             return None
-        return await self.defragment()
-
-    async def defragment(self) -> str:
-        """Give room back now, on the member here; of a store that is full, history goes first.
-
-        Whoever follows a full store has to list again. Raises StoreError.
-        """
         client = self._server.client()
         try:
-            if is_full := await is_armed(client):
-                await forget_history(client)
             await defragment(client)
-            if is_full:
-                await disarm(client)
         finally:
             client.close()
         return "The store's member here gave back what it did not use"
+
+    async def open_again(self) -> str | None:
+        """Let a store that is full take changes again, if what was removed made room on all members.
+
+        Its history goes: whoever follows has to list again. Raises StoreError.
+        """
+        client = self._server.client()
+        try:
+            if not await is_armed(client):
+                return None
+            revision = await forget_history(client)  # what was removed is in it
+            if revision == self._tried:
+                return None  # nothing was removed since
+            await defragment(client)
+            self._tried = revision
+            enough = ROOM_AGAIN * self._server.quota_bytes
+            if any(member.size_bytes > enough for member in (await self.health()).members):
+                return None  # others have yet to do the same, or it would be full again at once
+            await disarm(client)
+        finally:
+            client.close()
+        return "There is room in the store again"

@@ -140,12 +140,13 @@ async def defragment(client: EtcdClient) -> None:
     await client.ask("/v3/maintenance/defragment", {}, HeaderOnly)
 
 
-async def forget_history(client: EtcdClient) -> None:
-    """Drop all that stood before now, and return when it is gone from the file."""
+async def forget_history(client: EtcdClient) -> int:
+    """Drop all that stood before now, and return now's revision when it is gone from the file."""
     now = (await client.ask("/v3/kv/range", {"key": text(PRIVATE)}, RangeResponse)).header.revision
     client.attempt_s = client.patience_s = 120
     with contextlib.suppress(RefusedError):  # somebody has done so already
         await client.ask("/v3/kv/compaction", {"revision": now, "physical": True}, HeaderOnly)
+    return now
 
 
 async def is_armed(client: EtcdClient) -> bool:

@@ -310,7 +310,7 @@ class EtcdStore:
         if refused.code == EXHAUSTED:
             raise StoreFullError(
                 "the servers' etcd is full: it has reached its quota and takes no more",
-                hint="see `skerry cluster status`; remove what is not needed, then defragment the members",
+                hint="remove what is not needed: a minute or two later it takes changes again",
             ) from refused
         if "too large" in refused.said or "too many operations" in refused.said:
             raise TooLargeError(f"etcd does not take a change of this size: {refused.said}") from refused

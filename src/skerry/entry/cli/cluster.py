@@ -16,7 +16,7 @@ VERBS = {
     "init": ("cluster_build:init", "Make this machine the first server of a cluster."),
     "join": ("cluster_build:join", "Make this machine a part of a cluster."),
     "leave": ("cluster_build:leave", "Take this machine out of its cluster."),
-    "member": ("cluster_store:member", "List, add and remove members of the store."),
+    "member": ("cluster_store:member", "Show who votes in the store; take the vote of one that is lost."),
     "migrate": ("cluster_store:migrate", "Move this machine's store into etcd, units running on."),
     "restore": ("cluster_store:restore", "Begin anew from a snapshot."),
     "snapshot": ("cluster_store:snapshot", "Write the store to a file."),
@@ -57,4 +57,10 @@ def cluster() -> None:
 
     A machine on its own is a cluster of one, with the store in a file. `init` turns it into the first server
     of a cluster that others can join; three servers go on when one is lost.
+
+    \b
+    skerry cluster init --name home                      on the first machine
+    skerry cluster token create --role server --uses 2   there: for two more servers
+    skerry cluster join --server https://10.0.0.1:7443   on each of them; asks for the token
+    skerry cluster status                                how it is
     """

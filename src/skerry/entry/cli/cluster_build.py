@@ -52,6 +52,8 @@ def init(*, name: str, address: str, as_file: bool, as_json: bool) -> None:
 
     Its units run on, and nothing that is stored is lost. The store moves into etcd, so that more servers can
     join: three of them go on when one is lost.
+
+    Others must reach --address at port 7443, and other servers also at 2379 and 2380.
     """
     answer = here("init", as_json=as_json, name=name, address=address, etcd=not as_file)
     if as_json:
@@ -69,7 +71,7 @@ def init(*, name: str, address: str, as_file: bool, as_json: bool) -> None:
     multiple=True,
     required=True,
     metavar="URL",
-    help="https://ADDRESS:7443; may be repeated.",
+    help="A server to join through, https://ADDRESS:7443; may be repeated.",
 )
 @click.option(
     "--role", type=click.Choice(["agent", "server"]), help="As what.  [default: what the token is for]"

@@ -20,7 +20,11 @@ class SnapshotFileError(SkerryError):
 
 @click.command()
 def migrate() -> None:
-    """Move this machine's store into etcd, units running on."""
+    """Move this machine's store into etcd, units running on.
+
+    For a server of `skerry cluster init --file`: more servers can join afterwards. Changes are refused for
+    the moment in which the last ones are copied.
+    """
     answer = here("migrate")
     print(f"The store of {answer['name']} is in etcd now; more servers can join.")
 
@@ -78,7 +82,7 @@ def restore(file: Path | None, *, yes: bool) -> None:
 
 @click.group()
 def member() -> None:
-    """List members of the store, and take the vote of one that is lost.
+    """Show who votes in the store, and take the vote of one that is lost.
 
     A new member comes with a server that joins, and goes with one that leaves or is removed.
     """

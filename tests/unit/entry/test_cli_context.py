@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from fakes.secured import Secured
 from skerry.entry.cli.context import url_of_server
@@ -113,6 +114,12 @@ async def skerry(words: list[str], said: str = "") -> int:
     return await asyncio.to_thread(run, cli, words, name="skerry")
 
 
+def completed(*words: str) -> list[str]:
+    """What a shell offers for the last of the words."""
+    found = ShellComplete(cli, {}, "skerry", "_SKERRY_COMPLETE").get_completions([*words[:-1]], words[-1])
+    return [item.value for item in found]
+
+
 async def _from_a_workstation(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     w = Secured(directory)
     async with w.running():
@@ -154,6 +161,12 @@ async def _from_a_workstation(directory: Path, capsys: pytest.CaptureFixture[str
         shown = capsys.readouterr()
         assert "server" in shown.out
         assert out.read_text().split(".")[3].strip() not in shown.out + shown.err
+
+        assert await asyncio.to_thread(completed, "--context", "") == ["local", "home", "as-bob"]
+        assert await asyncio.to_thread(completed, "context", "use", "h") == ["home"]
+        assert await asyncio.to_thread(completed, "token", "revoke", "b") == ["bob"]
+        joins = [record.id for record in await w.tokens.joins()]
+        assert await asyncio.to_thread(completed, "cluster", "token", "revoke", "") == joins
 
         assert await skerry(["token", "revoke", "bob"]) == 0
         assert await skerry(["--context", "as-bob", "unit", "list"]) == 1

@@ -33,7 +33,10 @@ def test_every_noun_has_its_file() -> None:
     assert all(importlib.util.find_spec(f"skerry.entry.cli.{noun}") for noun in NOUNS)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["unit", "start", "--help"], ["host", "status", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["unit", "start", "--help"], ["host", "status", "--help"], ["cluster", "init", "--help"]],
+)
 def test_starting_imports_nothing_heavy(words: list[str]) -> None:
     code = f"import sys\nfrom skerry.entry.cli.main import cli, run\nrun(cli, {words!r}, name='skerry')\n"
     code += f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"

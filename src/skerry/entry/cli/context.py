@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 LONGEST_TOKEN = 4096
 
 
+def complete_context(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of contexts; a shell that completes is not to be told of errors."""
+    try:
+        known = read_contexts(contexts_file())
+    except ContextError:
+        return []
+    return [name for name in (LOCAL, *known.contexts) if name.startswith(incomplete)]
+
+
 @click.group()
 def context() -> None:
     """Speak to a cluster from this machine, by a token.
@@ -77,7 +86,7 @@ def add(name: str, servers: tuple[str, ...], token_file: str | None) -> None:
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_context)
 def use(name: str) -> None:
     """Use a context from now on; `local` for this machine."""
     path = contexts_file()
@@ -109,7 +118,7 @@ def list_contexts(*, no_legend: bool, as_json: bool) -> None:
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_context)
 def remove(name: str) -> None:
     """Forget a context and its token; the cluster knows the token until it is revoked."""
     path = contexts_file()

@@ -79,9 +79,20 @@ class Nouns(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from skerry.entry.cli.context import complete_context
+
+    return complete_context(ctx, param, incomplete)
+
+
 @click.group(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(skerry.__version__, prog_name="skerry", message="%(prog)s %(version)s")
-@click.option("--context", metavar="NAME", help="The cluster to speak to; `skerry context list` names them.")
+@click.option(
+    "--context",
+    metavar="NAME",
+    shell_complete=_contexts,
+    help="The cluster to speak to; `skerry context list` names them.",
+)
 def cli(context: str | None) -> None:
     """Skerry: a small, immutable host for containers.
 

@@ -14,6 +14,8 @@ from skerry.entry.cli.api import client
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from skerry.kit.http import Json
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -26,6 +28,20 @@ _into = click.option(
 
 class TokenError(SkerryError):
     """A token cannot be made as asked."""
+
+
+def _complete(path: str, field: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What of the tokens at `path` a shell may complete; it is not to be told of errors."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            answer = client(timeout_s=1).call("GET", path)
+        except SkerryError:
+            return []
+        words = [str(record[field]) for record in _records(answer, "tokens")]
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 @click.group()
@@ -85,7 +101,7 @@ def list_tokens(*, no_legend: bool, as_json: bool) -> None:
 
 
 @token.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete("/v1/tokens", "name"))
 def revoke(name: str) -> None:
     """Revoke a token, by its name or id: it ends at once."""
     from skerry.kit.http import quote
@@ -138,7 +154,7 @@ def list_joins(*, no_legend: bool, as_json: bool) -> None:
 
 
 @join_token.command("revoke")
-@click.argument("token_id", metavar="ID")
+@click.argument("token_id", metavar="ID", shell_complete=_complete("/v1/cluster/tokens", "id"))
 def revoke_join(token_id: str) -> None:
     """Revoke a token to join with; machines that joined stay."""
     from skerry.kit.http import quote

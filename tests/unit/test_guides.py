@@ -80,3 +80,14 @@ def test_a_page_has_every_verb_of_updates_and_releases(noun: str) -> None:
     pages = ("guide/updates.md", "reference/health.md", "guide/releases.md", "reference/release.md")
     said = "\n".join((ROOT / "docs" / page).read_text() for page in pages)
     assert [verb for verb in command.commands if not re.search(rf"\b{verb}\b", said)] == []
+
+
+@pytest.mark.parametrize("noun", ["cluster", "context", "node", "token"])
+def test_a_guide_has_every_verb_of_clusters(noun: str) -> None:
+    context = click.Context(cli)
+    command = cli.get_command(context, noun)
+    assert isinstance(command, click.Group)
+    said = "\n".join(page.read_text() for page in (ROOT / "docs/guide").glob("*.md"))
+    verbs = command.list_commands(context)
+    assert verbs
+    assert [verb for verb in verbs if not re.search(rf"skerry {noun} {verb}\b", said)] == []

@@ -217,6 +217,31 @@ class NspawnNode(Node):
     def set_network(self, *, up: bool) -> None:
         set_cable(self.state, self.number, up=up)
 
+    def small_disk(self, size: int) -> None:
+        """Give /var/lib/skerry a file system of its own, in memory; before the first start."""
+        place, aside = self._var / "lib" / "skerry", self.directory / "skerry"
+        place.rename(aside)
+        place.mkdir(mode=0o700)
+        self.state.small_disk(place, size)
+        run(["cp", "--archive", f"{aside}/.", str(place)], timeout_s=60)
+        shutil.rmtree(aside)
+
+    def fill_disk(self) -> None:
+        """Let the small disk have no room from now on, as if what is there were all that it holds."""
+        for left in reversed(range(10)):
+            room = os.statvfs(self._var / "lib" / "skerry")
+            try:
+                self.free_disk((room.f_blocks - room.f_bfree) * room.f_frsize)
+            except ProgramError:  # something was written meanwhile
+                if not left:
+                    raise
+            else:
+                break
+
+    def free_disk(self, size: int) -> None:
+        """Let the small disk hold so many bytes from now on."""
+        run(["mount", "-o", f"remount,size={size}", str(self._var / "lib" / "skerry")])
+
     def kill_power(self) -> None:
         """Kills every process of the node, from the outside."""
         outer = self._outer()

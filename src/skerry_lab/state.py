@@ -4,6 +4,7 @@
                     {"made": "process", "pid": …, "start": …, "boot": …, "what": …}
                     {"made": "namespace", "name": …}            under /run/netns
                     {"made": "directory", "path": …}            control groups, and what nspawn leaves in /run
+                    {"made": "mount", "path": …}                a small disk inside the lab's directory
     lock            held while a lab is changed
     nodes/<name>/   what belongs to a node; registry/, key, key.pub
 
@@ -77,6 +78,11 @@ class LabState:
         if make:
             path.mkdir(exist_ok=True)
 
+    def small_disk(self, path: Path, size: int) -> None:
+        """Put a file system of so many bytes there, in memory; `undo` takes it off."""
+        self._record({"made": "mount", "path": str(path.resolve())})
+        run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "skerry-lab", str(path)])
+
     def processes(self) -> Iterator[tuple[str, Process]]:
         """What for, and which, of every recorded process, oldest first, dead ones too."""
         for line in self._records():
@@ -97,6 +103,8 @@ class LabState:
                 run(["ip", "netns", "delete", str(line["name"])])
             if line["made"] == "directory":
                 _remove_empty(Path(str(line["path"])))
+            if line["made"] == "mount" and str(line["path"]) in _mounted():
+                run(["umount", "--lazy", str(line["path"])])
         _remove(self.directory)
 
     @contextlib.contextmanager
@@ -183,7 +191,7 @@ def _int(line: Mapping[str, object], key: str) -> int:
 
 def _remove(directory: Path) -> None:
     """Remove a directory; under a mount, which is none of ours, nothing."""
-    held = [line.split()[4] for line in _mountinfo() if line.split()[4].startswith(f"{directory}/")]
+    held = [place for place in _mounted() if place.startswith(f"{directory}/")]
     if held:
         raise LabError(
             f"{held[0]} is a mount inside the lab's directory", hint=f"unmount it: umount {held[0]}"
@@ -191,5 +199,5 @@ def _remove(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def _mountinfo() -> list[str]:
-    return Path("/proc/self/mountinfo").read_text().splitlines()
+def _mounted() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]

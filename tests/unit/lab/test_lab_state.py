@@ -96,5 +96,17 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
         state.spawn(["no-such-program"], what="x", log=tmp_path / "log")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_down_takes_small_disks_off(tmp_path: Path) -> None:
+    state = create(tmp_path / "one", "one")
+    place = tmp_path / "one" / "disk"
+    place.mkdir()
+    state.small_disk(place, 65536)
+    with pytest.raises(OSError, match="No space left"):
+        (place / "much").write_bytes(bytes(131072))
+    state.undo()
+    assert not (tmp_path / "one").exists()
+
+
 def test_our_own_process_carries_no_mark() -> None:
     assert MARK not in os.environ

@@ -52,6 +52,7 @@ class Assigned:
         self._waiting: list[Message] = []
         self._came = asyncio.Event()
         self._stream: asyncio.Timeout | None = None
+        self._behind = False  # whether what is kept is not what is assigned
         self.known = False
         self.certain = False
         self.fulls = 0
@@ -116,9 +117,10 @@ class Assigned:
                 self.fulls += 1
         if not self.certain:
             return
-        if self._kept is not None and names:
+        if self._kept is not None and (names or self._behind):
             everything = tuple(a for _, a in sorted(self._assignments.items()))
-            await self._kept.write(Full(everything, self.revision, self.unreadable))
+            # A disk that was full is tried again with each message, of which there is one twice a minute.
+            self._behind = not await self._kept.write(Full(everything, self.revision, self.unreadable))
         self.known = True
         self._on_change(names)
 

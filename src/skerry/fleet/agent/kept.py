@@ -45,6 +45,7 @@ class Kept:
     def __init__(self, directory: Path, aside: Aside = asyncio.to_thread) -> None:
         self._path = directory / FILE_NAME
         self._aside = aside
+        self._refused = False
 
     def read(self) -> Full | None:
         """What was kept, None where there is nothing."""
@@ -60,13 +61,18 @@ class Kept:
             return None
         return message if isinstance(message, Full) else None
 
-    async def write(self, full: Full) -> None:
-        """Keep these from now on, also through a power cut. What the disk refuses is said, and no more."""
+    async def write(self, full: Full) -> bool:
+        """Keep these from now on, also through a power cut; whether the disk took them."""
         content = b'{"version":%d,"full":%b}\n' % (VERSION, encode_message(full).rstrip())
         try:
             await self._aside(lambda: write_atomic(self._path, content, mode=0o600))
         except OSError as error:
-            log.warning("the assignments cannot be kept: %s", error)
+            if not self._refused:
+                log.warning("the assignments cannot be kept: %s", error)
+            self._refused = True
+            return False
+        self._refused = False
+        return True
 
     def forget(self) -> None:
         """For a machine that left its cluster."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import shutil
 from contextlib import asynccontextmanager
@@ -382,3 +383,26 @@ async def test_a_memory_that_cannot_be_read_is_none(world: World) -> None:
     for content in (b"", b"{", b'{"version":9,"full":{}}', b'{"version":1,"full":{"type":"x"}}'):
         path.write_bytes(content)
         assert world.kept.read() is None
+
+
+@story
+async def test_what_a_full_disk_refused_is_kept_as_soon_as_there_is_room(world: World) -> None:
+    room = False
+
+    async def full_disk(work: Callable[[], None]) -> None:
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        work()
+
+    world.kept = Kept(world.root / "var/lib/skerry", full_disk)
+    async with world.agent():
+        world.source.full(assignment(DB))
+        await world.rest()
+        assert world.runs()
+        assert world.kept.read() is None
+        room = True
+        world.source.beat()
+        await world.rest()
+        kept = world.kept.read()
+        assert kept is not None
+        assert [a.record.name for a in kept.assignments] == [DB]

@@ -3,8 +3,9 @@
     /run/skerry/lease   a whole number: hundredths of a second of uptime until which the lease holds
 
 A heartbeat that was *sent* at a moment and was answered is good for LEASE_S from that moment, whatever time
-the answer took. The file is read by skerry-lease.service, on which fenced units depend; it is written only
-while there are such units. Uptime goes on while a machine sleeps, and is the same for both processes.
+the answer took; where the answer says that it counts from earlier, from then. The file is read by
+skerry-lease.service, on which fenced units depend; it is written only while there are such units. Uptime goes
+on while a machine sleeps, and is the same for both processes.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Fence:
         """The leader has heard what was sent at `sent`, by the clock."""
         self._check()
         self.revision = contact.revision
-        until = math.inf if math.isinf(contact.ttl_s) else sent + LEASE_S
+        until = math.inf if math.isinf(contact.ttl_s) else sent - contact.age_s + LEASE_S
         if until > self._until and until > self._clock.monotonic():
             self._until = until
             self._lapsed = False

@@ -4,7 +4,7 @@
     POST /v1/presence/heard          Heard → Answers         from a server to the leader
 
 The answer comes only after the leader has heard, so that an agent can count on it: until `ttl_s` after it
-*sent* the heartbeat nobody takes the node for lost.
+*sent* the heartbeat, less `age_s`, nobody takes the node for lost.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
     """`revision`: assignments as of this revision or later are to be known before a fenced unit is started.
 
     `tell`: the servers do not know this node's facts; it is to send them, and counts as heard only then.
+    `age_s`: by so much earlier than it was sent the heartbeat counts; of a server's own machine alone.
     """
 
     ttl_s: float
     revision: int = 0
     tell: bool = False
+    age_s: float = 0.0
 
 
 class Heard(msgspec.Struct, frozen=True):

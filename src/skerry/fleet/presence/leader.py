@@ -1,10 +1,15 @@
 """Which server leads: the one whose key stands in the store.
 
     /skerry/v1/leader   LeaderRecord, under a lease of the store
+    /skerry/v1/led      LedRecord: who led last, written with the other; not there where it gave the office up
 
 Who leads writes only in transactions that compare `fence`: the key as this server created it. One that was
 deposed without knowing therefore changes nothing. `is_leader` is by this machine's own monotonic clock:
 it ends before the store can give the key to another, also where this process was stopped meanwhile.
+
+Nobody hears the machine of a leader but the leader itself, which proves nothing to the others. So what it is
+promised counts from when the store last renewed the lease (`age_s`); and where the lease ran out, the next
+leader knows that this was so long ago (`silent`).
 """
 
 from __future__ import annotations
@@ -15,19 +20,27 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from skerry.fleet.state.document import Document, RecordError
-from skerry.fleet.store.errors import CompactedError, LeaseNotFoundError, StoreError
+from skerry.fleet.store.errors import (
+    CompactedError,
+    LeaseNotFoundError,
+    OutcomeUnknownError,
+    StoreError,
+)
 from skerry.fleet.store.interface import Compare, Delete, Field, Get, Put, Relation, absent, unchanged
 from skerry.kit.errors import SkerryError
 from skerry.kit.reconcile import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
-    from skerry.fleet.store.interface import Store
+    from skerry.fleet.store.interface import Entry, Operation, Store
     from skerry.kit.clock import Clock
 
 LEADER_KEY = "/skerry/v1/leader"
+LED_KEY = "/skerry/v1/led"
 LEASE_S = 5.0
 """Short, so that a new leader is there before fenced units, which wait for one, have to stop."""
 
@@ -47,6 +60,20 @@ class LeaderRecord(Document, frozen=True):
     url: str = ""
 
 
+class LedRecord(Document, frozen=True):
+    """Who led, by a lease of so long."""
+
+    node: str
+    lease_s: float
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A machine of which nothing counts that it was promised after `since`, by this server's clock."""
+
+    node: str
+    since: float
+
+
 class Leading(Protocol):
     """Who leads, as the parts that act for the leader see it."""
 
@@ -61,6 +88,13 @@ class Leading(Protocol):
     @property
     def leader(self) -> LeaderRecord | None:
         """Who leads as far as is known."""
+
+    @property
+    def silent(self) -> Silent | None:
+        """While this server leads: who led before, where its lease ran out."""
+
+    def age_s(self, node: str) -> float:
+        """By how much what a machine is promised now counts from earlier; 0 for all but this server's own."""
 
     def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
         """Who leads: now, then whenever it changes, also where the same server leads anew."""
@@ -80,6 +114,9 @@ class Leadership:
         self._lease = 0
         self._created = 0
         self._until = 0.0
+        self._claimed: float | None = None  # the last renewal of the lease, while our key may stand under it
+        self._doubt = False  # whether a transaction that wrote our key may still be carried out
+        self._silent: Silent | None = None
         self._leader: LeaderRecord | None = None
         self._changed = asyncio.Event()
         self._again = asyncio.Event()
@@ -97,6 +134,15 @@ class Leadership:
     @property
     def leader(self) -> LeaderRecord | None:
         return self._record if self.is_leader else self._leader
+
+    @property
+    def silent(self) -> Silent | None:
+        return self._silent if self.is_leader else None
+
+    def age_s(self, node: str) -> float:
+        if self._claimed is None or node != self._record.node:
+            return 0.0
+        return max(self._clock.monotonic() - self._claimed, 0.0)
 
     async def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
         told: tuple[LeaderRecord | None, int] | None = None
@@ -121,11 +167,22 @@ class Leadership:
     async def resign(self) -> None:
         """Let another lead at once. No error where the store is away: the lease runs out."""
         lease, self._lease = self._lease, 0
-        if self._created:
+        created = self._created
+        if created:
             self._depose()
-        if lease:
-            with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError):
+            if created:
+                await self._give_up([Compare(LEADER_KEY, Field.CREATE_REVISION, Relation.EQUAL, created)])
+            elif self._claimed is not None:
+                return  # our key may stand: were it gone too soon, what we were promised would outlast us
+            if lease:
                 await self._store.revoke(lease)
+
+    async def _give_up(self, compares: Sequence[Compare]) -> None:
+        """Take our key away before its time, and with it what would tell the next that the time was up."""
+        await self._store.transact(compares, [Delete(LEADER_KEY), Delete(LED_KEY)])
+        if not self._doubt:
+            self._claimed = None
 
     async def _stand(self) -> None:
         while True:
@@ -154,15 +211,18 @@ class Leadership:
         try:
             # Before, not after: the key must not go before we believe that it does.
             await self._store.keep_alive(self._lease)
-            put = Put(LEADER_KEY, self._record.encode(), self._lease)
-            result = await self._store.transact([absent(LEADER_KEY)], [put], [Get(LEADER_KEY)])
+            self._claimed = asked
+            result = await self._store.transact([absent(LEADER_KEY)], self._office(), [Get(LEADER_KEY)])
         except LeaseNotFoundError:
-            self._lease = 0
-            self._again.set()
+            self._lease_is_gone()
             return
+        except OutcomeUnknownError:
+            self._doubt = True
+            raise
         if result.succeeded:
             self._created = result.revision
             self._until = asked + self._lease_s
+            self._silent = self._led_before(result.found[1])
             log.info("this server leads from now on")
             self._tell()
             return
@@ -171,15 +231,32 @@ class Leadership:
             self._again.set()
             return
         self._see(standing.value)
+        ours = self._leader is not None and self._leader.node == self._record.node
+        if not ours and not self._doubt:
+            self._claimed = None
         if not standing.lease:
             # Of a machine that was alone, and has become a server of this cluster: it would stand for ever.
-            await self._store.transact([unchanged(standing)], [Delete(LEADER_KEY)])
+            await self._give_up([unchanged(standing)])
             self._again.set()
-        elif self._leader is not None and self._leader.node == self._record.node:
+        elif ours:
             # An earlier life of this server, which cannot give the office up any more.
+            await self._give_up([unchanged(standing)])
             with contextlib.suppress(LeaseNotFoundError):
                 await self._store.revoke(standing.lease)
             self._again.set()
+
+    def _office(self) -> list[Operation]:
+        led = LedRecord(self._record.node, self._lease_s)
+        return [Put(LEADER_KEY, self._record.encode(), self._lease), Put(LED_KEY, led.encode())]
+
+    def _led_before(self, found: Sequence[Entry]) -> Silent | None:
+        """Its key is not there any more, and it did not take it away: the lease has run out by now."""
+        try:
+            led = LedRecord.decode(found[0].value) if found else None
+        except RecordError as error:
+            log.warning("who led before cannot be read: %s", error.message)
+            return None
+        return None if led is None else Silent(led.node, self._clock.monotonic() - led.lease_s)
 
     async def _renew(self) -> None:
         asked = self._clock.monotonic()
@@ -187,11 +264,17 @@ class Leadership:
             await self._store.keep_alive(self._lease)
         except LeaseNotFoundError:
             log.warning("this server leads no longer: its lease has ended")
-            self._lease = 0
             self._depose()
-            self._again.set()
+            self._lease_is_gone()
         else:
             self._until = asked + self._lease_s
+            self._claimed = asked
+
+    def _lease_is_gone(self) -> None:
+        """And with it all that stands, or may come to stand, under it."""
+        self._lease = 0
+        self._claimed, self._doubt = None, False
+        self._again.set()
 
     async def _watch(self) -> None:
         while True:
@@ -254,6 +337,13 @@ class Alone:
     @property
     def leader(self) -> LeaderRecord | None:
         return self._record if self._created else None
+
+    @property
+    def silent(self) -> Silent | None:
+        return None
+
+    def age_s(self, node: str) -> float:
+        return 0.0
 
     async def changes(self) -> AsyncGenerator[LeaderRecord | None, None]:
         if not self._created:

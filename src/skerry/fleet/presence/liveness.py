@@ -2,8 +2,10 @@
 
 Nothing here waits, writes or asks the time. A machine that has not been heard for a TTL is LOST; one that
 said goodbye has LEFT at once. A new leader has heard nobody, and gives everyone two TTLs before it says so
-of those that were READY. One that was lost is taken back after a moment: what was decided because it was lost
-is written by then. A second machine with the same id is told by another `boot` while the first lives.
+of those that were READY; but who is known to have been silent already, as the leader before is, has what is
+left of its TTL, and HEARING_S at least. One that was lost is taken back after a moment: what was decided
+because it was lost is written by then. A second machine with the same id is told by another `boot` while the
+first lives.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 3.0
+HEARING_S = 7.5
 MANY = 20
 
 
@@ -84,15 +87,26 @@ class LivenessTable:
         self._nodes: dict[str, _Node] = {}
         self._queue: list[tuple[float, str]] = []  # one place for each node that is READY, or a late one
 
-    def begin(self, records: Mapping[str, tuple[PresenceRecord, int]], at: float) -> None:
-        """Start anew from what the store holds, each record with its revision: this server leads from now."""
+    def begin(
+        self,
+        records: Mapping[str, tuple[PresenceRecord, int]],
+        at: float,
+        silent: Mapping[str, float] | None = None,
+    ) -> None:
+        """Start anew from what the store holds, each record with its revision: this server leads from now.
+
+        `silent`: those of whom is known since when they were silent.
+        """
         self._nodes.clear()
         self._queue.clear()
         for name, (record, revision) in records.items():
             node = self._nodes[name] = _Node(record.facts, record.liveness, record.since)
             node.ready_since = node.revision = revision
             if record.liveness is Liveness.READY:
-                self._expect(name, node, at + 2 * self.ttl_s)
+                deadline = at + 2 * self.ttl_s
+                if silent and name in silent:
+                    deadline = max(silent[name] + self.ttl_s, at + HEARING_S)
+                self._expect(name, node, deadline)
 
     def heard(self, name: str, beat: Heartbeat, at: float, now: float) -> Transition | None:
         """Take a heartbeat in; what is to be written before it may be answered.

@@ -16,6 +16,8 @@ import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from skerry.fleet.presence.heartbeat import DEFAULT_TTL_S, Answers, Contact, Heard, Heartbeat
 from skerry.fleet.presence.leader import NotLeadingError
 from skerry.fleet.presence.liveness import DuplicateNodeError, LivenessTable, NotYetError, Transition
@@ -86,9 +88,9 @@ class Registry:
         HttpError where it may be tried again."""
         if self._forward is None:
             await self._ready.wait()  # nobody else could be asked
-        if self._leading.is_leader:
-            return await self._take(node, beat)
-        return await self._pass(node, beat)
+        contact = await (self._take(node, beat) if self._leading.is_leader else self._pass(node, beat))
+        age_s = self._leading.age_s(node)
+        return msgspec.structs.replace(contact, age_s=age_s) if age_s else contact
 
     async def goodbye(self, node: str) -> None:
         """A node leaves. Raises as `heard` does."""
@@ -193,7 +195,10 @@ class Registry:
                 records[name] = (PresenceRecord.decode(entry.value), entry.mod_revision)
             except RecordError as error:
                 log.warning("what is known of %s cannot be read: %s", name, error.message)
-        self._table.begin(records, self._clock.monotonic())
+        silent = self._leading.silent
+        self._table.begin(
+            records, self._clock.monotonic(), {silent.node: silent.since} if silent is not None else None
+        )
         self._begun = True
         self._ready.set()
         async with asyncio.TaskGroup() as group:

@@ -130,6 +130,17 @@ def test_an_answer_is_good_from_when_it_was_asked_for(asked: float, took: float)
     assert lease.holds == (took < LEASE_S and asked + took < asked + LEASE_S)
 
 
+def test_an_answer_that_counts_from_earlier_is_good_from_then(tmp_path: Path) -> None:
+    time = Time()
+    lease = fence(tmp_path, time)
+    time.at = 100
+    lease.answered(99, Contact(15, age_s=3))
+    time.at = 96 + LEASE_S - 0.1
+    assert lease.holds
+    time.at = 96 + LEASE_S
+    assert not lease.holds
+
+
 def test_the_end_is_told_once_also_where_nobody_was_there_to_see_it(tmp_path: Path) -> None:
     time, told = Time(), []
     lease = fence(tmp_path, time, lambda: told.append(time.at))

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fakes.away import Cut, Fault
 from fakes.clock import FakeClock, settle
 from skerry.fleet.presence.leader import LEADER_KEY, LEASE_S, Alone, LeaderRecord, Leadership, NotLeadingError
-from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
 
@@ -18,26 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from skerry.fleet.presence.leader import Leading
-    from skerry.fleet.store.interface import Lease
-
-
-class Cut(MemoryStore):
-    """A store that can be away for one server: it shares its state with `behind`."""
-
-    def __init__(self, behind: MemoryStore) -> None:
-        self.behind = behind
-        self.away = False
-
-    def __getattribute__(self, name: str) -> object:
-        if name in {"behind", "away"} or name.startswith("__"):
-            return object.__getattribute__(self, name)
-        if self.away and name in {"transact", "keep_alive", "grant", "revoke", "get", "list"}:
-
-            async def fail(*_: object) -> Lease:
-                raise StoreError("the store is away")
-
-            return fail
-        return getattr(self.behind, name)
 
 
 @asynccontextmanager
@@ -106,12 +88,12 @@ def test_a_leader_without_its_store_stops_before_another_begins() -> None:
         cut = Cut(store)
         a, b = Leadership(cut, "a", "", clock), Leadership(store, "b", "", clock)
         async with running(a, b):
-            cut.away = True
+            cut.fault = Fault.AWAY
             for _ in range(int(LEASE_S * 20)):
                 await clock.advance(0.1)
                 assert not (a.is_leader and b.is_leader)
             assert b.is_leader
-            cut.away = False
+            cut.fault = None
             await clock.advance(LEASE_S)
             assert not a.is_leader
             assert a.leader == LeaderRecord("b")
@@ -142,6 +124,156 @@ def test_a_server_that_was_killed_leads_again_without_waiting_for_its_lease() ->
         a = Leadership(store, "a", "", clock)
         async with running(a):
             assert a.is_leader
+
+    asyncio.run(scenario())
+
+
+def test_the_next_leader_knows_since_when_the_one_before_is_silent() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cut = Cut(store)
+        a, b = Leadership(cut, "a", "", clock), Leadership(store, "b", "", clock)
+        async with running(a, b):
+            assert a.silent is None
+            await clock.advance(7)
+            cut.fault = Fault.AWAY
+            counts_from = clock.monotonic() - a.age_s("a")
+            assert 0 < a.age_s("a") < LEASE_S / 2
+            assert a.age_s("b") == 0
+            while not b.is_leader:
+                await clock.advance(0.1)
+            assert b.silent is not None
+            assert b.silent.node == "a"
+            assert counts_from - 1e-6 <= b.silent.since <= counts_from + 0.2
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_known_of_a_leader_that_went_in_order_or_began_anew() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cut = Cut(store)
+        a, b = Leadership(cut, "a", "", clock), Leadership(store, "b", "", clock)
+        async with running(a, b) as tasks:
+            tasks[0].cancel()
+            await settle()
+            assert b.is_leader
+            assert b.silent is None
+        a, c = Leadership(cut, "a", "", clock), Leadership(store, "c", "", clock)
+        async with running(a, c) as tasks:
+            cut.fault = Fault.AWAY
+            tasks[0].cancel()  # as if killed: it cannot say goodbye
+            await settle()
+            cut.fault = None
+            async with running(Leadership(store, "a", "", clock)):
+                assert c.silent is None
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_that_may_still_come_true_counts_as_one() -> None:
+    """Of which nobody heard whether it was made; it was not, then, and is made when the other leader goes."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cut = Cut(store)
+        a, b, c = (Leadership(cut if n == "b" else store, n, "", clock) for n in "abc")
+        async with running(a, b, c) as tasks:
+            cut.fault = Fault.LATE
+            await clock.advance(LEASE_S / 3 + 0.1)
+            cut.fault = None
+            await clock.advance(LEASE_S - 0.5)
+            assert a.is_leader
+            assert c.age_s("c") == 0
+            promised = clock.monotonic() - b.age_s("b")  # by a, say
+            assert promised < clock.monotonic()
+            cut.fault = Fault.AWAY
+            tasks[2].cancel()
+            tasks[0].cancel()
+            await settle()
+            await cut.deliver()
+            d = Leadership(store, "d", "", clock)
+            async with running(d):
+                while not d.is_leader:
+                    await clock.advance(0.1)
+                assert d.silent is not None
+                assert d.silent.node == "b"
+                assert promised <= d.silent.since + 1e-6
+
+    asyncio.run(scenario())
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from("abc"), st.sampled_from((None, None, *Fault))),
+        st.tuples(st.sampled_from("abc"), st.sampled_from(("restart", "kill", "deliver"))),
+        st.tuples(st.just("time"), st.sampled_from((0.3, 1, 1.7, 3, 5, 8))),
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(STEPS)
+def test_no_promise_counts_from_after_what_the_next_leader_goes_by(
+    steps: list[tuple[str, Fault | str | float | None]],
+) -> None:
+    """Whoever leads promises all that it can to the machine of each server, also as the store fails."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cuts = {name: Cut(store) for name in "abc"}
+        promised: dict[str, float] = {}
+        judged: set[tuple[str, float]] = set()
+        standing: dict[str, tuple[Leadership, asyncio.Task[None]]] = {}
+
+        def begin(name: str) -> None:
+            one = Leadership(cuts[name], name, "", clock)
+            standing[name] = (one, asyncio.ensure_future(one.run()))
+
+        async def end(name: str) -> None:
+            standing[name][1].cancel()
+            await asyncio.gather(standing[name][1], return_exceptions=True)
+
+        def look() -> None:
+            leads = [one for one, _ in standing.values() if one.is_leader]
+            assert len(leads) <= 1
+            for leader in leads:
+                silent = leader.silent
+                if silent is not None and (silent.node, silent.since) not in judged:
+                    judged.add((silent.node, silent.since))
+                    assert promised.get(silent.node, -1) <= silent.since + 1e-6
+                for name, (one, _) in standing.items():
+                    counts_from = clock.monotonic() - one.age_s(name)
+                    promised[name] = max(promised.get(name, counts_from), counts_from)
+
+        for name in "abc":
+            begin(name)
+        for who, what in steps:
+            if isinstance(what, float | int):
+                end_at = clock.monotonic() + what
+                while clock.monotonic() < end_at:
+                    await clock.advance(0.1)
+                    look()
+            elif what == "deliver":
+                await cuts[who].deliver()
+                await settle()
+                look()
+            elif what in ("restart", "kill"):
+                fault, cuts[who].fault = cuts[who].fault, Fault.AWAY if what == "kill" else cuts[who].fault
+                await end(who)
+                cuts[who].fault = fault
+                begin(who)
+                await settle()
+                look()
+            else:
+                cuts[who].fault = what if isinstance(what, Fault) else None
+        for name in "abc":
+            await end(name)
 
     asyncio.run(scenario())
 

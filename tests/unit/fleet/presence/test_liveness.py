@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from skerry.fleet.presence.heartbeat import Contact, Heartbeat
 from skerry.fleet.presence.liveness import (
+    HEARING_S,
     MANY,
     SETTLE_S,
     DuplicateNodeError,
@@ -100,6 +101,17 @@ def test_a_new_leader_waits_two_ttls() -> None:
     assert table.heard("b", BEAT, at=110, now=0) is None
     assert [t.node for t in table.due(129.9, 0)] == ["b"]
     assert [t.node for t in table.due(130, 0)] == ["a"]
+
+
+def test_of_whom_is_known_since_when_it_is_silent_has_the_rest_of_a_ttl() -> None:
+    table = LivenessTable(15)
+    there = PresenceRecord(FACTS, READY, 0)
+    table.begin({"a": (there, 3), "b": (there, 4)}, at=100, silent={"a": 95, "gone": 90})
+    assert table.due(109.9, 0) == []
+    assert [t.node for t in table.due(110, 0)] == ["a"]
+    table.begin({"a": (there, 3), "b": (there, 4)}, at=100, silent={"a": 80})
+    assert table.due(100 + HEARING_S - 0.1, 0) == []  # nobody could hear it before
+    assert [t.node for t in table.due(100 + HEARING_S, 0)] == ["a"]
 
 
 def test_a_second_machine_with_the_id_of_one_that_lives_is_refused() -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fakes.away import Cut, Fault
 from fakes.clock import FakeClock, settle
 from skerry.fleet.presence.heartbeat import Answers, Contact, Heard, Heartbeat
-from skerry.fleet.presence.leader import Alone, Leadership, NotLeadingError
+from skerry.fleet.presence.leader import LEASE_S, Alone, Leadership, NotLeadingError
 from skerry.fleet.presence.liveness import DuplicateNodeError
 from skerry.fleet.presence.registry import RefusedError, Registry
 from skerry.fleet.state.node import Facts, Liveness, PresenceRecord, presence_key
@@ -34,7 +35,8 @@ class World:
         self.store = MemoryStore(clock=self.clock)
         self.cut: set[str] = set()
         self.passed = 0
-        self.leading = [Leadership(self.store, str(n), f"https://{n}", self.clock) for n in range(2)]
+        self.stores = [Cut(self.store) for _ in range(2)]
+        self.leading = [Leadership(self.stores[n], str(n), f"https://{n}", self.clock) for n in range(2)]
         self.servers = [Registry(self.store, one, self.clock, self.forward) for one in self.leading]
         self.tasks: list[list[asyncio.Task[None]]] = []
 
@@ -169,6 +171,38 @@ async def test_who_was_heard_after_an_election_has_one_ttl_again(world: World) -
     await world.clock.advance(16)
     assert await world.liveness("b") is Liveness.LOST
     assert await world.liveness("a") is Liveness.READY
+
+
+@story
+async def test_a_leader_that_fell_silent_is_lost_a_ttl_after_the_store_heard_it_last(world: World) -> None:
+    for node in ("0", "1", "a"):
+        await world.ask(0, node)
+    own = await world.ask(0, "0", BEAT)
+    assert 0 < own.age_s < LEASE_S / 2
+    world.stores[0].fault = Fault.AWAY
+    counts_from = world.clock.monotonic() - own.age_s
+    while await world.liveness("0") is Liveness.READY:
+        assert world.clock.monotonic() < counts_from + 17
+        await world.clock.advance(0.5)
+        if world.leading[1].is_leader:
+            await world.ask(1, "1", BEAT)
+    assert await world.liveness("0") is Liveness.LOST
+    assert world.clock.monotonic() >= counts_from + 15
+    assert await world.liveness("a") is Liveness.READY
+
+
+@story
+async def test_a_leader_that_only_lost_its_office_goes_on_living(world: World) -> None:
+    await world.ask(0, "0")
+    world.stores[0].fault = Fault.AWAY
+    while not world.leading[1].is_leader:
+        await world.clock.advance(0.5)
+    assert (await world.ask(0, "0", BEAT)).age_s > LEASE_S  # its key may stand yet, as far as it knows
+    world.stores[0].fault = None
+    for _ in range(8):
+        await world.clock.advance(5)
+        assert (await world.ask(0, "0", BEAT)).age_s == 0
+    assert await world.liveness("0") is Liveness.READY
 
 
 @story

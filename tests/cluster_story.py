@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,12 +60,17 @@ class Cluster:
         raise AssertionError(f"{argv}: {said}")
 
     def machines(self, by: tuple[str, ...] = ()) -> dict[str, str]:
-        """The node of each unit that runs, by unit."""
+        """The node of each unit that runs, by unit; of those that two nodes have said they run, none.
+
+        One that comes back has, for a moment, not told yet that it runs them no longer.
+        """
         ids = {
             n["id"]: n["hostname"] for n in json.loads(self.ask("skerry", "node", "list", "--json", by=by))
         }
         units = json.loads(self.ask("skerry", "unit", "list", "--json", by=by))
-        return {u["name"]: ids.get(u["machine"], "") for u in units if u["active"] == "active"}
+        running = [u for u in units if u["active"] == "active"]
+        often = Counter(u["name"] for u in running)
+        return {u["name"]: ids.get(u["machine"], "") for u in running if often[u["name"]] == 1}
 
     def seen(self, unit: str) -> dict[str, list[float]]:
         """What the witness wrote, by node."""

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from skerry.entry.rest.views import ErrorBody, ErrorView, ProblemView
 from skerry.fleet.access.errors import (
     AccessError,
+    AddressTakenError,
     DuplicateNodeError,
     ForbiddenError,
     NoSuchTokenError,
@@ -47,6 +48,7 @@ _OF_ACCESS: tuple[tuple[type[SkerryError], int, str], ...] = (
     (ForbiddenError, 403, "forbidden"),
     (TokenRefusedError, 403, "token-refused"),
     (DuplicateNodeError, 409, "duplicate-node"),
+    (AddressTakenError, 409, "address-taken"),
     (NoSuchTokenError, 404, "token-not-found"),
     (AccessError, 400, "bad-request"),
     (TokenTextError, 400, "bad-token"),

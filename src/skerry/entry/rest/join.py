@@ -19,6 +19,7 @@ from skerry.entry.rest.auth import caller_of, note
 from skerry.entry.rest.codec import decode, respond
 from skerry.entry.rest.openapi import described
 from skerry.fleet.access.errors import AccessError, ForbiddenError
+from skerry.fleet.access.hosts import check_hosts
 from skerry.fleet.access.records import AuditRecord
 from skerry.fleet.cluster.membership import API_PORT, url_of
 from skerry.fleet.store.errors import StoreError
@@ -111,7 +112,7 @@ class Joining:
 
     async def _join(self, asked: JoinRequest, caller: Caller) -> Joined:
         token = parse_token(asked.token, TokenKind.JOIN)
-        await self._members.check_token(token, expired=True)
+        await self._members.check_token(token, asked.role, expired=True)
         csr = read_request(asked.csr)
         identity = Identity(csr.identity.node, asked.role)
         if identity.role is Role.SERVER and self._cluster.enlist is None:
@@ -119,12 +120,17 @@ class Joining:
                 "this cluster has one server and its store in a file: it can have agents, no more servers",
                 hint="`skerry cluster migrate` moves the store to etcd",
             )
-        address = asked.address or caller.address
-        hosts = (address, *asked.names, *LOOPBACK)
+        members, now = await self._members.members(), self._cluster.clock.now()
+        said = check_hosts(identity, asked.address or caller.address, asked.names, members, now)
+        if said.left_out:
+            log.info("node %s is also called as others: %s", identity.node, ", ".join(said.left_out))
+        hosts = (said.address, *said.names, *LOOPBACK)
         admitted = await self._members.admit(
-            token, identity, csr, self._signer(hosts), address=address, names=asked.names
+            token, identity, csr, self._signer(hosts), address=said.address, names=said.names
         )
-        share = None if identity.role is Role.AGENT else await self._share(csr, identity, hosts, address)
+        share = None
+        if identity.role is Role.SERVER:
+            share = await self._share(csr, identity, hosts, said.address)
         membership = self._cluster.membership()
         joined = Joined(
             self._cluster.pki.read_ca(),

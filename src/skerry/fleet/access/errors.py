@@ -5,6 +5,7 @@ AccessError
 ├── ForbiddenError          known, but may not: 403
 ├── TokenRefusedError       a token to join with is unknown, expired, used up, or for another role: 403
 ├── DuplicateNodeError      a machine with this id is a member already: 409
+├── AddressTakenError       another server is reached there: 409
 └── NoSuchTokenError        404
 """
 
@@ -31,6 +32,10 @@ class TokenRefusedError(AccessError):
 
 class DuplicateNodeError(AccessError):
     """Two machines cannot have one id."""
+
+
+class AddressTakenError(AccessError):
+    """Two servers cannot have one address."""
 
 
 class NoSuchTokenError(AccessError):

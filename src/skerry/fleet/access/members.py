@@ -33,7 +33,7 @@ from skerry.fleet.trust.certificates import Facts, SigningRequest, read_certific
 
 if TYPE_CHECKING:
     from skerry.fleet.store.interface import Entry, Operation, Store
-    from skerry.fleet.trust.identity import Identity
+    from skerry.fleet.trust.identity import Identity, Role
     from skerry.fleet.trust.token_text import Token
     from skerry.kit.clock import Clock
 
@@ -59,14 +59,19 @@ class Members:
         self._store = store
         self._clock = clock
 
-    async def check_token(self, token: Token, *, expired: bool = False) -> JoinToken:
-        """The record of a token that is, or was, good for somebody. Raises TokenRefusedError.
+    async def check_token(
+        self, token: Token, role: Role | None = None, *, expired: bool = False
+    ) -> JoinToken:
+        """The record of a token that is, or was, good for somebody (in a role). Raises TokenRefusedError.
 
         One that is used up passes, `expired` also one that was good once: it may be a machine's that asks
         again. `admit` decides.
         """
         entry = await self._store.get(join_key(token.id))
-        return self._good(entry, token, used=True, expired=expired)[0]
+        record = self._good(entry, token, used=True, expired=expired)[0]
+        if role is not None:
+            _check_role(record, role)
+        return record
 
     async def admit(
         self,
@@ -87,10 +92,7 @@ class Members:
             same = before is not None and hmac.compare_digest(before.key_sha256, request.key_sha256)
             again = same and before is not None and before.token == token.id
             record, compare = self._good(token_entry, token, used=again, expired=again)
-            if record.role is not identity.role:
-                raise TokenRefusedError(
-                    f"this token lets a machine join as {record.role}, not as {identity.role}"
-                )
+            _check_role(record, identity.role)
             if before is not None and not same and before.expires > self._clock.now():
                 raise DuplicateNodeError(
                     f"a machine with the id {identity.node} is a member already",
@@ -187,6 +189,11 @@ class Members:
                 hint="`skerry cluster token create --uses N` makes one for several machines",
             )
         return record, unchanged(entry)
+
+
+def _check_role(record: JoinToken, role: Role) -> None:
+    if record.role is not role:
+        raise TokenRefusedError(f"this token lets a machine join as {record.role}, not as {role}")
 
 
 def _as_read(key: str, entry: Entry | None) -> Compare:

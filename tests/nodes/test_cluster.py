@@ -123,6 +123,13 @@ def test_it_is_built_with_a_unit_running_on(cluster: Cluster) -> None:
     assert set(cluster.machines().values()) == {*SERVERS, *AGENTS}
 
 
+def test_etcd_sees_its_own_files_and_no_other_key(cluster: Cluster) -> None:
+    for name in SERVERS:
+        pid = cluster.nodes[name].run(["systemctl", "show", "-P", "MainPID", "skerry-etcd.service"]).text
+        seen = cluster.nodes[name].run(["ls", f"/proc/{pid.strip()}/root/var/lib/skerry"]).text
+        assert seen.split() == ["etcd"]
+
+
 @dataclass(frozen=True)
 class Fault:
     """What was so as it was done, and what the cluster acknowledged since. `begun` is a moment of uptime."""

@@ -40,6 +40,7 @@ from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
 from skerry.fleet.cluster.build import enlist, remove_server, set_aside
 from skerry.fleet.cluster.care import Care
+from skerry.fleet.cluster.errors import EtcdError
 from skerry.fleet.cluster.etcd_server import EtcdServer
 from skerry.fleet.cluster.membership import API_PORT, url_of
 from skerry.fleet.keys.keyspace import Keyspace
@@ -92,7 +93,7 @@ async def play(machine: Machine, membership: Membership | None) -> None:
             while store is None:
                 try:
                     store = await _open(machine, membership, etcd)
-                except StoreError as error:
+                except (StoreError, EtcdError) as error:
                     reason = sentence(error)
                     if reason != said:
                         log.warning("%s; units keep running, trying again", reason)
@@ -109,8 +110,9 @@ async def play(machine: Machine, membership: Membership | None) -> None:
 
 
 async def _open(machine: Machine, membership: Membership, etcd: EtcdServer) -> EtcdStore | Gate:
-    """The store. Raises StoreError."""
+    """The store. Raises StoreError, EtcdError."""
     if membership.store:
+        etcd.hand_over()  # a renewal may have been cut short before it did
         endpoints = (url_of(etcd.ports.local, etcd.ports.clients), *membership.store[1:])
         return await EtcdStore.open(endpoints, name=machine.node.id, tls=etcd.tls, clock=machine.clock)
     opened, reason = await open_sqlite(machine)
@@ -171,7 +173,7 @@ class _Serving:
         machine, clock = self._machine, self._machine.clock
         joining = self._access.joining
         assert joining is not None  # noqa: S101  a server has it
-        renewal = Renewal(machine.pki, clock, joining.renew_here, self._tls.reload)
+        renewal = Renewal(machine.pki, clock, joining.renew_here, self._renewed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._desired.mirror.run(), name="mirror of the store")
@@ -192,6 +194,14 @@ class _Serving:
                 machine.turns.begun()
         finally:
             self._forward.close()
+
+    def _renewed(self) -> None:
+        self._tls.reload()
+        if isinstance(self._store, EtcdStore):
+            try:
+                self._etcd.hand_over()
+            except EtcdError as error:
+                log.error("%s; the next start of skerryd does it", error.message)  # noqa: TRY400
 
     async def _listen(self) -> None:
         """Serve other machines; where the port is taken, try again."""

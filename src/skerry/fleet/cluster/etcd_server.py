@@ -2,12 +2,13 @@
 
     /var/lib/skerry/etcd/etcd.yaml   its settings; skerry-etcd.service starts only where this file is
     /var/lib/skerry/etcd/data/       etcd's own
+    /var/lib/skerry/etcd/store.pem, store-ca.crt     copies of those in pki/, see fleet.trust.files
     /var/lib/skerry/etcd.before/     the member as it was, while a restore makes another; else it is not there
-    /var/lib/skerry/pki/             store.pem, store-ca.crt: see fleet.trust.files
 
-The file is written before the unit is started and removed first when the member ends, so that a reboot at any
+The settings are written before the unit starts and removed first when the member ends, so that a reboot at any
 moment finds either a member or none. A restore puts the whole directory aside, and removes it when the new
-member stands: where etcd.before is found, it was cut short, and what it holds is brought back.
+member stands: where etcd.before is found, it was cut short, and what it holds is brought back. etcd sees its
+directory and nothing else of ours: the keys of the machine and of the authorities are not there to be read.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class EtcdServer:
         self._data = self._directory / "data"
         self._authority = state / "pki" / "store-ca.crt"
         self._certificate = state / "pki" / "store.pem"
+        self._copies = {path: self._directory / path.name for path in (self._authority, self._certificate)}
 
     @property
     def is_set_up(self) -> bool:
@@ -86,8 +88,8 @@ class EtcdServer:
             {name: peer_url} if members is None else members,
             members is not None,
             self._data,
-            self._certificate,
-            self._authority,
+            self._copies[self._certificate],
+            self._copies[self._authority],
             self.ports,
             self._quota_bytes,
         )
@@ -108,9 +110,23 @@ class EtcdServer:
             leaderless=leaderless,
         )
 
+    def hand_over(self) -> None:
+        """Give etcd the certificates that are in pki/ now; it reads them anew for each connection.
+
+        Raises EtcdError.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for kept, copy in self._copies.items():
+                held = kept.read_bytes()
+                if not copy.exists() or copy.read_bytes() != held:
+                    write_atomic(copy, held, mode=0o600)
+        except OSError as error:
+            raise EtcdError(f"etcd cannot be given its certificates: {error}") from error
+
     def set_up(self, config: MemberConfig) -> None:
-        """Write the settings."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write the settings. Raises EtcdError."""
+        self.hand_over()
         write_atomic(self._settings, config.text(), mode=0o600)
 
     async def start(self) -> None:
@@ -175,6 +191,8 @@ class EtcdServer:
         if self._directory.exists():
             sync_directory(self._directory)
         await self._services.stop(UNIT)
+        for copy in self._copies.values():
+            copy.unlink(missing_ok=True)
         await asyncio.to_thread(self._remove_data)
 
     def _remove_data(self) -> None:

@@ -21,8 +21,9 @@ from fakes.clock import FakeClock
 from fakes.daemon import check, journal
 from fakes.tls import SERVER, credential, member
 from skerry.entry.daemon.access import access_of_server
+from skerry.entry.daemon.places import Places
 from skerry.entry.daemon.server import listen, make_server, serve
-from skerry.entry.daemon.tls import listen_tcp
+from skerry.entry.daemon.tls import TlsConfig, listen_tcp
 from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+
+    from skerry.entry.daemon.places import Bound, Stage
+    from skerry.entry.daemon.tls import Limits
 
 ENDED_S = 10
 
@@ -85,6 +89,8 @@ class Secured:
     directory: Path
     lifetime_s: float = NODE_LIFETIME_S
     keep_alive_s: int | None = None
+    limits: Limits | None = None
+    bounds: Mapping[Stage, Bound] | None = None
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(now=time.time())
@@ -147,6 +153,12 @@ class Secured:
         secure, local = make_server(self.guard, self.context), make_server(self.guard)
         if self.keep_alive_s is not None:
             secure.config.timeout_keep_alive = self.keep_alive_s
+        assert isinstance(secure.config, TlsConfig)
+        if self.limits is not None:
+            secure.config.limits = self.limits
+        if self.bounds is not None:
+            secure.config.places = Places(self.clock.monotonic, self.bounds)
+        self.places = secure.config.places
         tasks = [
             asyncio.create_task(work)
             for work in (*self.access.loops(self.guard).values(), self.desired.mirror.run())

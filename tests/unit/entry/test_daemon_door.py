@@ -10,7 +10,7 @@ from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING
 
 from fakes.tls import AGENT, SERVER, credential, member
-from skerry.entry.daemon.door import MOST, Door
+from skerry.entry.daemon.door import MOST, MOST_WARY, Door
 from skerry.entry.daemon.server import make_server
 from skerry.entry.daemon.tls import RECORD_BYTES
 from skerry.fleet.trust.certificates import Authority
@@ -144,6 +144,33 @@ def test_silent_strangers_keep_nobody_out(tmp_path: Path) -> None:
                     one.close()
 
     assert asyncio.run(scenario()) == b"!"
+
+
+def test_who_let_handshakes_lapse_has_few_at_a_time(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def scenario() -> tuple[int, bytes]:
+        async with house.open(handshake_s=2):
+            strangers = await house.strangers(1)
+            loop = asyncio.get_running_loop()
+            assert await _end(loop, strangers[0]) == b""  # it has lapsed
+            strangers += await house.strangers(MOST_WARY)
+            await house.has_greeted(1 + MOST_WARY)
+            strangers += await house.strangers(MOST)
+            closed = [await _end(loop, one) for one in strangers[1 + MOST_WARY :]]
+            try:
+                assert closed == [b""] * MOST
+                greeted = house.greeted
+                for one in strangers:
+                    one.close()
+                while True:  # until it is seen that those have gone
+                    with contextlib.suppress(ConnectionError):
+                        return greeted, await house.visit()
+            finally:
+                for one in strangers:
+                    one.close()
+
+    assert asyncio.run(scenario()) == (1 + MOST_WARY, b"!")
 
 
 def test_a_closed_door_keeps_no_connection(tmp_path: Path) -> None:

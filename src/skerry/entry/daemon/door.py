@@ -6,14 +6,19 @@ A handshake is a millisecond of work. Thousands of agents that come together, as
 up the event loop for seconds, and with it all that lives already: heartbeats, and the renewal of the leader's
 lease. They would give up before they are answered, and come again. Here each is answered in its time or,
 where too many wait, not noticed by the kernel, which costs nothing; it knocks again after a second.
+
+Of an address that let a handshake lapse a few are greeted at a time for a while, and the others closed:
+strangers who say nothing could keep everybody else waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from skerry.entry.daemon.places import network_of
 
 if TYPE_CHECKING:
     import ssl
@@ -25,6 +30,8 @@ BACKLOG = 512
 
 HANDSHAKE_S = 5.0
 OUT_OF_FILES_S = 1.0
+WARY_S = 60.0
+MOST_WARY = 4
 ESTABLISHED = b"\x01"
 """TCP_ESTABLISHED, the first byte of struct tcp_info, tcp(7)."""
 
@@ -46,6 +53,8 @@ class Door:
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
         self._greeted: set[asyncio.Task[None]] = set()
+        self._wary: dict[str, float] = {}  # of which addresses, and until when
+        self._watched = Counter[str]()  # their handshakes since
         self._next: set[socket.socket] = set()  # whose task has not begun
         self._is_closed = False
         self._listens = False
@@ -77,29 +86,42 @@ class Door:
     def _take(self) -> None:
         while len(self._greeted) < MOST:
             try:
-                connection, _ = self._listener.accept()
+                connection, (address, *_) = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no more files, say: others have to go first
                 self._pause()
                 self._loop.call_later(OUT_OF_FILES_S, self._listen)
                 return
-            if not _is_there(connection):
+            network = network_of(address)
+            is_watched = self._wary.get(network, 0.0) > self._loop.time()
+            if not _is_there(connection) or (is_watched and self._watched[network] >= MOST_WARY):
                 connection.close()
                 continue
             self._next.add(connection)
-            task = self._loop.create_task(self._greet(connection))
+            self._watched[network] += is_watched
+            task = self._loop.create_task(self._greet(connection, network, is_watched=is_watched))
             self._greeted.add(task)
             task.add_done_callback(self._done)
         self._pause()
 
-    async def _greet(self, connection: socket.socket) -> None:
+    async def _greet(self, connection: socket.socket, network: str, *, is_watched: bool) -> None:
         self._next.discard(connection)
         connection.setblocking(False)
-        with contextlib.suppress(OSError):  # it is nobody, or gone; ssl.SSLError is one
+        began = self._loop.time()
+        try:
             await self._loop.connect_accepted_socket(
                 self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=self._handshake_s
             )
+        except OSError:  # it is nobody, or gone; ssl.SSLError is one
+            now = self._loop.time()
+            if now - began >= self._handshake_s / 2:
+                self._wary = {known: until for known, until in self._wary.items() if until > now}
+                self._wary[network] = now + WARY_S
+        finally:
+            self._watched[network] -= is_watched
+            if not self._watched[network]:
+                del self._watched[network]
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._greeted.discard(task)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from skerry.entry.daemon.door import Door
-from skerry.entry.daemon.tls import KEEP_ALIVE_S, Protocol, TlsConfig
+from skerry.entry.daemon.tls import KEEP_ALIVE_S, SecureProtocol, TlsConfig
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class ListenError(SkerryError):
 class Server(uvicorn.Server):
     """Serves until `should_exit` is set; the caller deals with signals."""
 
+    config: TlsConfig
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         config = self.config
         if config.ssl is None:
@@ -40,8 +42,8 @@ class Server(uvicorn.Server):
             return
         await super().startup([])
 
-        def make_protocol() -> Protocol:
-            return Protocol(config, self.server_state, self.lifespan.state)
+        def make_protocol() -> SecureProtocol:
+            return SecureProtocol(config, self.server_state, self.lifespan.state)
 
         doors = [Door(listener, config.ssl, make_protocol) for listener in sockets or ()]
         self.servers: list[Any] = doors

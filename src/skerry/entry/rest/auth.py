@@ -33,7 +33,7 @@ from skerry.fleet.trust.token_text import without_secrets
 from skerry.kit.errors import SkerryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -60,6 +60,7 @@ class Connection:
     is_local: bool = False
     peer: Peer | None = None
     problem: str = ""  # why its certificate, though signed by the authority, is nobody's
+    let_in: Callable[[], object] = field(default=lambda: None, compare=False)  # for the listener, that counts
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +125,9 @@ class Guard:
             return
         assert right is not None  # noqa: S101  _check_unknown has raised
         state[CALLER] = caller
+        connection = state.get(CONNECTION)
+        if caller.kind is not CallerKind.NOBODY and isinstance(connection, Connection):
+            connection.let_in()
         await self._answer(caller, right, scope, receive, send)
 
     def _caller(self, scope: Scope, right: Right | None) -> Caller:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from skerry.entry.rest.views import ErrorBody, ErrorView, ProblemView
@@ -66,14 +67,18 @@ class RequestError(SkerryError):
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body. Raises RequestError (413) beyond the limit, before the rest is read."""
+    """The whole body. Raises RequestError: 413 beyond the limit, before the rest is read; 400 where the rest
+    does not come, for nobody to read but the log."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY_BYTES:
-            raise RequestError(
-                413, "too-large", f"the request is larger than {LARGEST_BODY_BYTES // 1024 // 1024} MiB"
-            )
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_BODY_BYTES:
+                raise RequestError(
+                    413, "too-large", f"the request is larger than {LARGEST_BODY_BYTES // 1024 // 1024} MiB"
+                )
+    except ClientDisconnect as error:
+        raise RequestError(400, "bad-request", "the body is not whole: the client hung up") from error
     return bytes(body)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 MAX_HEAD_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
 CONNECT_S = 3.0
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 11_000}
 """A machine that lost its power says nothing: after this long a connection to it is given up."""
@@ -63,22 +64,21 @@ class Stream:
         self._url = url
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives, without its framing. Raises WireError where it is cut short."""
+        """The body as it arrives, without its framing, in pieces of PIECE_BYTES at most.
+
+        Raises WireError where it is cut short.
+        """
         reader = self._line.reader
         try:
             if self.headers.get("transfer-encoding", "").lower() == "chunked":
                 while size := int((await reader.readuntil(b"\n")).partition(b";")[0], 16):
-                    yield await reader.readexactly(size)
+                    async for piece in _pieces(reader, size):
+                        yield piece
                     await reader.readexactly(2)
                 while (await reader.readuntil(b"\n")).strip():
                     pass  # trailers
             else:
-                left = int(self.headers.get("content-length", "0"))
-                while left > 0:
-                    piece = await reader.read(min(left, 1 << 16))
-                    if not piece:
-                        raise asyncio.IncompleteReadError(b"", left)
-                    left -= len(piece)
+                async for piece in _pieces(reader, int(self.headers.get("content-length", "0"))):
                     yield piece
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
             raise WireError(f"the answer of {self._url} was cut short: {_why(error)}", sent=True) from error
@@ -236,6 +236,15 @@ class Wire:
 
     def _silent(self, timeout_s: float, *, sent: bool) -> WireError:
         return WireError(f"{self.url} did not answer within {timeout_s:g} s", sent=sent)
+
+
+async def _pieces(reader: asyncio.StreamReader, left: int) -> AsyncGenerator[bytes, None]:
+    while left > 0:
+        piece = await reader.read(min(left, PIECE_BYTES))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", left)
+        left -= len(piece)
+        yield piece
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

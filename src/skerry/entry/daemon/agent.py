@@ -7,6 +7,7 @@ servers ─ TLS ─ RemoteSource ─ Agent ── systemd        assignments.jso
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from skerry.entry.rest.app import ALL_METHODS
 from skerry.entry.rest.codec import RequestError, on_error, read_body
 from skerry.entry.rest.here import Here
 from skerry.entry.rest.host import Host
+from skerry.entry.rest.streaming import Stream
 from skerry.fleet.agent.kept import Kept
 from skerry.fleet.agent.link import RemoteSource
 from skerry.fleet.state.node import Role
@@ -30,12 +32,13 @@ from skerry.kit.wire import Wire
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request
 
     from skerry.entry.daemon.machine import Machine
     from skerry.fleet.cluster.membership import Membership
+    from skerry.kit.wire import Stream as Answer
 
 ASK_S = 20.0
 
@@ -78,6 +81,17 @@ async def play(machine: Machine, membership: Membership | None) -> None:
         source.close()
 
 
+async def _parts(answer: Answer, stack: contextlib.AsyncExitStack) -> AsyncGenerator[bytes, None]:
+    """What the server sends, no sooner than somebody takes it; nothing at first.
+
+    So it can be begun before it is handed on: one that is closed before it begins would close nothing.
+    """
+    async with stack, contextlib.aclosing(answer.chunks()) as chunks:
+        yield b""
+        async for chunk in chunks:
+            yield chunk
+
+
 class Passing:
     """What this machine cannot answer is asked of a server, with this node's certificate."""
 
@@ -89,24 +103,29 @@ class Passing:
         self._tls = tls
 
     async def answer(self, request: Request) -> Response:
-        """The server's answer; a refusal says where people are to ask."""
+        """The server's answer, as it comes; a refusal says where people are to ask."""
         # As it was sent: what is decoded once does not fit into a line of a request any more.
         query = request.scope["query_string"].decode()
         path = request.scope["raw_path"].decode() + (f"?{query}" if query else "")
         headers = {name: request.headers[name] for name in ("content-type",) if name in request.headers}
-        wire = Wire(self._server(), self._tls)
-        try:
-            answer = await wire.request(
-                request.method, path, await read_body(request), headers=headers, timeout_s=ASK_S
-            )
-        except HttpError as error:
-            raise self._ask_there(503, f"and its server does not answer: {error.message}") from error
-        finally:
-            wire.close()
-        if answer.status in (401, 403):
-            raise self._ask_there(421, "which may not do this for people")
-        kind = answer.headers.get("content-type", "application/json")
-        return Response(answer.body, answer.status, media_type=kind)
+        body = await read_body(request)
+        async with contextlib.AsyncExitStack() as stack:
+            wire = Wire(self._server(), self._tls)
+            stack.callback(wire.close)
+            asking = wire.stream(request.method, path, body, headers=headers, timeout_s=ASK_S)
+            try:
+                answer = await stack.enter_async_context(asking)
+            except HttpError as error:
+                raise self._ask_there(503, f"and its server does not answer: {error.message}") from error
+            if answer.status in (401, 403):
+                raise self._ask_there(421, "which may not do this for people")
+            kind = answer.headers.get("content-type", "application/json")
+            kept = {name: answer.headers[name] for name in ("content-length",) if name in answer.headers}
+            if request.method == "HEAD":
+                return Response(None, answer.status, kept, kind)
+            parts = _parts(answer, stack.pop_all())
+            await anext(parts)
+            return Stream(parts, media_type=kind, status=answer.status, headers=kept)
 
     def _ask_there(self, status: int, why: str) -> RequestError:
         membership = self._standing.now()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from skerry.entry.daemon.front import Front, Turns
+from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.rest.machine import primary_ip
 from skerry.fleet.agent.agent import Agent
 from skerry.fleet.presence.facts import boot_id, read_facts
@@ -24,6 +25,7 @@ from skerry.kit.errors import SkerryError
 from skerry.kit.files import sync_directory
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
@@ -79,6 +81,7 @@ class Doors:
     check: Check = check_unit
     journal: Journal = read_journal
     clock: Clock = field(default_factory=SystemClock)
+    listen: Callable[[str], socket.socket] = listen_tcp  # at an address, for other machines
 
 
 @dataclass(frozen=True, slots=True)

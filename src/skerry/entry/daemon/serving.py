@@ -23,7 +23,7 @@ from skerry.entry.daemon.machine import RETRY_S, sentence
 from skerry.entry.daemon.server import make_server, serve
 from skerry.entry.daemon.single import open_sqlite
 from skerry.entry.daemon.standing import Standing
-from skerry.entry.daemon.tls import PortError, listen_tcp
+from skerry.entry.daemon.tls import PortError
 from skerry.entry.daemon.verbs import ServerVerbs
 from skerry.entry.rest.agents import Agents
 from skerry.entry.rest.app import Cluster, create_app
@@ -208,7 +208,8 @@ class _Serving:
         said = ""
         while True:
             try:
-                sockets = [listen_tcp("::" if ":" in self._standing.now().address else "0.0.0.0")]  # noqa: S104
+                anywhere = "::" if ":" in self._standing.now().address else "0.0.0.0"  # noqa: S104
+                sockets = [self._machine.doors.listen(anywhere)]
                 break
             except PortError as error:
                 if error.message != said:

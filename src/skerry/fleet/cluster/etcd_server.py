@@ -5,10 +5,10 @@
     /var/lib/skerry/etcd/store.pem, store-ca.crt     copies of those in pki/, see fleet.trust.files
     /var/lib/skerry/etcd.before/     the member as it was, while a restore makes another; else it is not there
 
-The settings are written before the unit starts and removed first when the member ends, so that a reboot at any
-moment finds either a member or none. A restore puts the whole directory aside, and removes it when the new
-member stands: where etcd.before is found, it was cut short, and what it holds is brought back. etcd sees its
-directory and nothing else of ours: the keys of the machine and of the authorities are not there to be read.
+The settings are written before the unit starts and removed first when the member ends, so that a reboot finds
+either a member or none. A restore puts the whole directory aside, and removes it when the new member stands:
+where etcd.before is found, it was cut short, and what it holds is brought back. etcd sees its directory and
+nothing else of ours: the keys of the machine and of the authorities are not there to be read.
 """
 
 from __future__ import annotations

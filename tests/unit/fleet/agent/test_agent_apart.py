@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from skerry.fleet.assign.assignment import Assignment
+
 DB = "db.service"
 
 
@@ -74,6 +76,14 @@ class World:
             (ended,) = await asyncio.gather(running, return_exceptions=True)
             assert isinstance(ended, asyncio.CancelledError), ended
 
+    @asynccontextmanager
+    async def holding(self, *assignments: Assignment) -> AsyncIterator[Agent]:
+        """An agent that was told to hold these, and has done what it can."""
+        async with self.agent() as agent:
+            self.source.full(*assignments)
+            await self.rest()
+            yield agent
+
     async def rest(self) -> None:
         for _ in range(3):
             await settle()
@@ -115,9 +125,7 @@ async def test_without_a_word_of_a_server_nothing_is_removed(world: World) -> No
 
 @story
 async def test_after_a_reboot_without_servers_it_starts_what_it_had(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment("web.service"), assignment("old.service"))
-        await world.rest()
+    async with world.holding(assignment("web.service"), assignment("old.service")):
         world.source.change(assignment("new.service"), gone=["old.service"])
     world.reboot()
     world.source.alive = False
@@ -159,9 +167,7 @@ async def test_what_is_no_longer_its_own_goes_before_anything_starts(world: Worl
     world.source = FakeSource()
     world.services.calls.clear()
     world.services.hold = asyncio.Event()
-    async with world.agent():
-        world.source.full(assignment("stays.service"), assignment("a-new.service"))
-        await world.rest()
+    async with world.holding(assignment("stays.service"), assignment("a-new.service")):
         assert "stop old.service" in world.services.calls
         assert world.starts("a-new.service") == 0
         world.services.hold.set()
@@ -172,9 +178,7 @@ async def test_what_is_no_longer_its_own_goes_before_anything_starts(world: Worl
 
 @story
 async def test_each_full_is_answered_with_all_reports(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment("web.service"))
-        await world.rest()
+    async with world.holding(assignment("web.service")):
         world.source.reports.clear()
         world.source.full(assignment("web.service"))
         await world.rest()
@@ -195,9 +199,7 @@ async def test_facts_are_told_once_and_when_asked_for(world: World) -> None:
 
 @story
 async def test_a_fenced_unit_is_bound_to_the_lease(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment(DB, fence=True))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True)):
         assert world.runs()
         drop_in = (world.root / "run/systemd/system" / f"{DB}.d" / DROP_IN).read_text()
         assert f"BindsTo={LEASE_SERVICE}\n" in drop_in
@@ -215,9 +217,7 @@ async def test_a_machine_without_fenced_units_has_no_lease(world: World) -> None
 
 @story
 async def test_a_fenced_unit_stops_when_nobody_answers_and_the_others_go_on(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment(DB, fence=True), assignment("web.service"))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True), assignment("web.service")):
         world.source.alive = False
         await world.clock.advance(LEASE_S + 0.1)
         await settle()
@@ -227,9 +227,7 @@ async def test_a_fenced_unit_stops_when_nobody_answers_and_the_others_go_on(worl
 
 @story
 async def test_it_runs_again_only_by_an_answer_and_a_new_word(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment(DB, fence=True))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True)):
         world.source.alive = False
         await world.clock.advance(LEASE_S + 1)
         world.end_lease()
@@ -243,9 +241,7 @@ async def test_it_runs_again_only_by_an_answer_and_a_new_word(world: World) -> N
 
 @story
 async def test_the_new_word_is_asked_for_where_the_stream_went_on(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment(DB, fence=True))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True)):
         world.source.alive = False
         await world.clock.advance(LEASE_S + 1)
         world.end_lease()
@@ -338,9 +334,7 @@ async def test_after_a_reboot_without_servers_it_stays_down(world: World) -> Non
 
 @story
 async def test_where_somebody_ends_the_lease_service_it_is_started_again(world: World) -> None:
-    async with world.agent():
-        world.source.full(assignment(DB, fence=True))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True)):
         await world.clock.advance(30)
         world.end_lease()
         await world.rest()
@@ -350,9 +344,7 @@ async def test_where_somebody_ends_the_lease_service_it_is_started_again(world: 
 @story
 async def test_a_unit_that_is_fenced_later_is_not_restarted_for_it(world: World) -> None:
     path = world.root / "run/systemd/system" / f"{DB}.d" / DROP_IN
-    async with world.agent():
-        world.source.full(assignment(DB))
-        await world.rest()
+    async with world.holding(assignment(DB)):
         world.source.change(assignment(DB, fence=True))
         await world.rest()
         assert path.exists()
@@ -365,9 +357,7 @@ async def test_a_unit_that_is_fenced_later_is_not_restarted_for_it(world: World)
 
 @story
 async def test_goodbye_comes_after_what_is_fenced_has_stopped(world: World) -> None:
-    async with world.agent() as agent:
-        world.source.full(assignment(DB, fence=True), assignment("web.service"))
-        await world.rest()
+    async with world.holding(assignment(DB, fence=True), assignment("web.service")) as agent:
         world.services.hold = asyncio.Event()
         leaving = asyncio.ensure_future(agent.leave())
         await world.rest()
@@ -395,9 +385,7 @@ async def test_what_a_full_disk_refused_is_kept_as_soon_as_there_is_room(world: 
         work()
 
     world.kept = Kept(world.root / "var/lib/skerry", full_disk)
-    async with world.agent():
-        world.source.full(assignment(DB))
-        await world.rest()
+    async with world.holding(assignment(DB)):
         assert world.runs()
         assert world.kept.read() is None
         room = True

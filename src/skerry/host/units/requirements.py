@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from skerry.host.units.glob import compile_glob, glob_matches
 from skerry.host.units.skerry_section import KEYS as SKERRY_KEYS
 from skerry.host.units.skerry_section import SECTION as SKERRY
-from skerry.host.units.skerry_section import wishes
+from skerry.host.units.skerry_section import Wishes, wishes
 from skerry.host.units.specifiers import expand
 from skerry.kit.errors import Problem, Severity
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from skerry.host.units.name import UnitName
-    from skerry.host.units.ports import HostPort
     from skerry.host.units.unit_file import Option, UnitFile
 
 FLEET = "X-Fleet"
@@ -65,13 +64,11 @@ _FORBIDDEN_PAIRS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Requirements:
-    """What [X-Fleet] asks for; empty tuples and None ask for nothing.
+class Requirements(Wishes):
+    """What [X-Fleet] asks for, and [X-Skerry] beside it; empty tuples and None ask for nothing.
 
     `metadata` is a list of keys with the values allowed for each: or between values, and between keys.
-    `conflicts` and `replaces` are globs of unit names. What follows `is_global` is [X-Skerry]'s: room that
-    is taken for the unit alone (0 asks for none), and wishes, which keep a unit from no machine: `prefer`
-    labels, the more of them the better, and `spread` the instances of a template over a label's values.
+    `conflicts` and `replaces` are globs of unit names.
     """
 
     machine_id: str | None = None
@@ -80,12 +77,6 @@ class Requirements:
     conflicts: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     is_global: bool = False
-    memory_bytes: int = 0
-    cpu_millis: int = 0
-    ports: tuple[HostPort, ...] = ()
-    prefer: tuple[tuple[str, str], ...] = ()
-    spread: tuple[str, ...] = ()
-    fence: bool = False
 
 
 def requirements(unit: UnitFile, name: UnitName) -> tuple[Requirements, tuple[Problem, ...]]:
@@ -106,12 +97,7 @@ def requirements(unit: UnitFile, name: UnitName) -> tuple[Requirements, tuple[Pr
         conflicts=tuple(word for v, _ in values.get("Conflicts", []) for word in v.split()),
         replaces=tuple(v for v, _ in values.get("Replaces", []) if v),
         is_global=_global(unit, values.get("Global", []), problems),
-        memory_bytes=wishing.memory_bytes,
-        cpu_millis=wishing.cpu_millis,
-        ports=wishing.ports,
-        prefer=wishing.prefer,
-        spread=wishing.spread,
-        fence=wishing.fence,
+        **{field.name: getattr(wishing, field.name) for field in fields(Wishes)},
     )
     present = {key: found[0][1] for key, found in values.items() if key != "Global" or wanted.is_global}
     present.update(wished)

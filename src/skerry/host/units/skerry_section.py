@@ -43,7 +43,11 @@ _MOST_PROCESSORS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The part of Requirements that comes from here."""
+    """The part of Requirements that comes from here; defaults ask for nothing.
+
+    Room and ports are taken for the unit alone. Wishes keep a unit from no machine: `prefer` labels, the more
+    of them the better, and `spread` the instances of a template over a label's values.
+    """
 
     memory_bytes: int = 0
     cpu_millis: int = 0

@@ -27,6 +27,7 @@ from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
 from skerry.entry.rest.machine import Node
+from skerry.entry.rest.pulse import Pulse
 from skerry.fleet.assign.feed import Feed
 from skerry.fleet.assign.reports import Reports
 from skerry.fleet.cluster.membership import Membership
@@ -71,18 +72,18 @@ async def main(folder: Path, port: int) -> None:
     presence = Registry(store, leading, clock, Forwarder(tls.client))
     driver = Driver(store, leading, clock)
     feed = Feed(store, clock)
-    reports = Reports(store, feed.is_fenced)
+    agents = Agents(feed, Reports(store, feed.is_fenced), presence)
     access = access_of_server(store, clock, pki, lambda: membership)
     access.known.on_removed(feed.close)
     desired = Desired(store, Node(SERVER.node), check_unit, clock)
     more = [
         *access.routes,
-        *Agents(feed, reports, presence).routes(),
+        *agents.routes(),
         *key_routes(Keyspace(store, clock)),
     ]
     cluster = Cluster(desired, read_journal, more, removal=access.removal, explain=explaining(driver, store))
     guard = access.guard(create_app(Host(SERVER.node, root=folder), cluster))
-    server = make_server(guard, tls.server())
+    server = make_server(guard, tls.server(), Pulse(guard, agents))
     async with asyncio.TaskGroup() as group:
         for work in (desired.mirror, leading, presence, driver, feed):
             group.create_task(work.run())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 GREETING = 96
 """Handshakes under way here: real agents have a processor each, and need not wait for one another."""
 
-asyncio.sslproto.SSLProtocol.max_size = 16 * 1024  # as skerryd has it (entry.daemon.tls)
+asyncio.sslproto.SSLProtocol.max_size = 4 * 1024  # as skerryd has it (entry.daemon.tls)
 
 
 class Counts:

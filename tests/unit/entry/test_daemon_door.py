@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fakes.tls import AGENT, SERVER, credential, member
 from skerry.entry.daemon.door import MOST, MOST_WARY, Door
 from skerry.entry.daemon.server import make_server
-from skerry.entry.daemon.tls import RECORD_BYTES
+from skerry.entry.daemon.tls import BUFFER_BYTES
 from skerry.fleet.trust.certificates import Authority
 from skerry.fleet.trust.contexts import client_context, server_context
 
@@ -192,14 +192,14 @@ def test_a_closed_door_keeps_no_connection(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == [b""] * 3
 
 
-def test_a_connection_has_a_buffer_for_one_record(tmp_path: Path) -> None:
+def test_a_connection_has_a_small_buffer(tmp_path: Path) -> None:
     house = House(tmp_path)
 
     async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("nobody asks")
 
     make_server(nobody, house.server).config.load()
-    assert SSLProtocol.max_size == RECORD_BYTES
+    assert SSLProtocol.max_size == BUFFER_BYTES
 
 
 async def _end(loop: asyncio.AbstractEventLoop, one: socket.socket) -> bytes:

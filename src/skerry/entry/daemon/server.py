@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from skerry.entry.rest.pulse import Pulse
+
 GRACE_S = 2
 
 
@@ -53,11 +55,15 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> Server:
-    """A server with the smallest stack there is, for the Unix socket or, with a context, for TLS."""
+def make_server(app: ASGIApp, context: ssl.SSLContext | None = None, pulse: Pulse | None = None) -> Server:
+    """A server with the smallest stack there is, for the Unix socket or, with a context, for TLS.
+
+    Heartbeats need not go through `app` where there is a `pulse`.
+    """
     config = TlsConfig(
         app,
         context,
+        pulse,
         loop="none",
         ws="none",
         lifespan="off",

@@ -33,6 +33,7 @@ from skerry.entry.rest.desired import Desired
 from skerry.entry.rest.here import Here
 from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
+from skerry.entry.rest.pulse import Pulse
 from skerry.entry.rest.servers import Servers
 from skerry.fleet.agent.kept import Kept
 from skerry.fleet.agent.local import LocalSource
@@ -151,6 +152,7 @@ class _Serving:
         self._driver = Driver(store, self._leadership, clock)
         self._feed = Feed(store, clock)
         self._reports = Reports(store, self._feed.is_fenced)
+        self._agents = Agents(self._feed, self._reports, self._presence)
         pki = machine.pki
         self._access = access_of_server(store, clock, pki, standing.now, self._enlisting())
         self._access.known.on_removed(self._feed.close)
@@ -216,7 +218,7 @@ class _Serving:
                     log.error("%s; trying again", error.message)  # noqa: TRY400  a sentence is enough
                 said = error.message
                 await self._machine.clock.sleep(RETRY_S)
-        server = make_server(self._guard, self._tls.server())
+        server = make_server(self._guard, self._tls.server(), Pulse(self._guard, self._agents))
         task = asyncio.create_task(serve(server, sockets))
         try:
             await asyncio.shield(task)
@@ -230,7 +232,7 @@ class _Serving:
         return [
             *Servers(lambda: standing.now().servers).routes(),
             *self._access.routes,
-            *Agents(self._feed, self._reports, self._presence).routes(),
+            *self._agents.routes(),
             *key_routes(Keyspace(self._store, self._machine.clock)),
             *Here(ServerVerbs(self._machine, standing.now, self._store)).routes(),
         ]

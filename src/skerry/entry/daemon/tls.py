@@ -28,19 +28,23 @@ from skerry.kit.errors import SkerryError
 if TYPE_CHECKING:
     import asyncio
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp
     from uvicorn.server import ServerState
 
     from skerry.entry.daemon.places import Place
+    from skerry.entry.rest.pulse import Pulse
 
 PORT = 7443
-RECORD_BYTES = 16 * 1024
-"""The longest record of TLS. asyncio has a buffer of 256 KiB for each connection: too much for thousands."""
+BUFFER_BYTES = 4 * 1024
+"""Of each connection, to read into. asyncio's is 256 KiB: too much for thousands that say little."""
 
 KEEP_ALIVE_S = 75
 """Longer than agents are silent on a connection that they mean to use again."""
+
+
+_IDLE = {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,63 @@ class PortError(SkerryError):
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, that tells the application about the connection."""
+    """uvicorn's, that tells the application about the connection, and heartbeats from what is for that."""
+
+    _pulse: Pulse | None = None
+    _beating = False
+    _leaving = False
+    _later = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, CONNECTION: look(transport)}
+        self._connection = look(transport)
+        self._pulse = self.config.pulse if isinstance(self.config, TlsConfig) else None
+        self.app_state = {**self.app_state, CONNECTION: self._connection}
+
+    def data_received(self, data: bytes) -> None:
+        if self._beating:  # it asks again before it was answered
+            self._later += data
+            self.flow.pause_reading()
+            return
+        if self._pulse is not None and self._is_between_requests:
+            headers = self.server_state.default_headers
+            work = self._pulse.take(self._connection, data, headers)
+            if work is not None:
+                self._unset_keepalive_if_required()
+                self._beating = True
+                task = self.loop.create_task(self._beat(work))
+                task.add_done_callback(self.tasks.discard)
+                self.tasks.add(task)
+                return
+        super().data_received(data)
+
+    def shutdown(self) -> None:
+        if self._beating:
+            self._leaving = True
+        else:
+            super().shutdown()
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return self.conn.states == _IDLE and not self.conn.trailing_data[0]
+
+    async def _beat(self, work: Awaitable[bytes]) -> None:
+        try:
+            answer = await work
+        except Exception:
+            self.transport.close()
+            raise
+        finally:
+            self._beating = False
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        self.on_response_complete()
+        if self._leaving:
+            super().shutdown()
+        elif self._later:
+            later, self._later = self._later, b""
+            self.data_received(later)
 
 
 class SecureProtocol(Protocol):
@@ -76,7 +132,7 @@ class SecureProtocol(Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._place = place = self._places.place(self.client[0] if self.client else "")
-        connection = look(transport, lambda: place.move(Stage.KNOWN))
+        self._connection = connection = look(transport, lambda: place.move(Stage.KNOWN))
         self.app_state = {**self.app_state, CONNECTION: connection}
         if not place.move(Stage.STRANGER if connection.peer is None else Stage.SHOWN):
             transport.abort()
@@ -120,17 +176,20 @@ class SecureProtocol(Protocol):
 class TlsConfig(uvicorn.Config):
     """uvicorn's settings with a context that is given: it makes its own from files, with other rules."""
 
-    def __init__(self, app: ASGIApp, context: ssl.SSLContext | None, **settings: Any) -> None:
+    def __init__(
+        self, app: ASGIApp, context: ssl.SSLContext | None, pulse: Pulse | None, **settings: Any
+    ) -> None:
         super().__init__(app, http=Protocol, **settings)
         self._context = context
         self.limits = Limits()
         self.places = Places(time.monotonic)
+        self.pulse = pulse
 
     def load(self) -> None:
         super().load()
         self.ssl = self._context
         if self._context is not None:
-            SSLProtocol.max_size = RECORD_BYTES
+            SSLProtocol.max_size = BUFFER_BYTES
 
 
 def look(transport: asyncio.BaseTransport, let_in: Callable[[], object] = lambda: None) -> Connection:

@@ -89,7 +89,11 @@ class Agents:
     async def heartbeat(self, request: Request) -> Response:
         """A node lives; the answer comes when the leader knows."""
         node = _itself(request)
-        return respond(await _heard(self._presence.heard(node, await decode(request, Heartbeat))))
+        return respond(await self.beat(node, await decode(request, Heartbeat)))
+
+    async def beat(self, node: str, beat: Heartbeat) -> Contact:
+        """The answer to a heartbeat of a node that is who it says. Raises RequestError, StoreError."""
+        return await _heard(self._presence.heard(node, beat))
 
     @described(status=204)
     async def goodbye(self, request: Request) -> Response:

@@ -130,6 +130,15 @@ class Guard:
             connection.let_in()
         await self._answer(caller, right, scope, receive, send)
 
+    def is_node(self, connection: Connection, node: str) -> bool:
+        """Whether a node that is known, and is this one, is at the other end; no reason is given."""
+        if connection.peer is None or connection.problem or self._known is None or not self._known.is_ready:
+            return False
+        try:
+            return self._known.node(connection.peer, "").name == node
+        except UnauthenticatedError:
+            return False
+
     def _caller(self, scope: Scope, right: Right | None) -> Caller:
         connection = scope["state"].get(CONNECTION)
         if not isinstance(connection, Connection):

@@ -17,6 +17,7 @@ from skerry.entry.daemon.tls import listen_tcp
 from skerry.entry.rest.agents import Agents
 from skerry.entry.rest.auth import Guard
 from skerry.entry.rest.codec import on_error
+from skerry.entry.rest.pulse import Pulse
 from skerry.fleet.agent.link import RemoteSource
 from skerry.fleet.assign.assignment import Full
 from skerry.fleet.assign.feed import Feed
@@ -44,16 +45,19 @@ async def nowhere(url: str, heard: Heard) -> Answers:
     raise SkerryError(f"{url} is not here")
 
 
-async def story(directory: Path) -> None:
+async def story(directory: Path, *, short_way: bool) -> None:
     w = Secured(directory)
     clock = SystemClock()
     leading = Leadership(w.store, "s", "", clock)
     presence = Registry(w.store, leading, clock, nowhere)
     feed = Feed(w.store, clock)
-    routes = Agents(feed, Reports(w.store), presence).routes()
-    guard = Guard(Starlette(routes=routes, exception_handlers={SkerryError: on_error}), clock, w.known, None)
+    agents = Agents(feed, Reports(w.store), presence)
+    guard = Guard(
+        Starlette(routes=agents.routes(), exception_handlers={SkerryError: on_error}), clock, w.known, None
+    )
     listener = listen_tcp("127.0.0.1", 0)
-    server = make_server(guard, server_context(w.pki))
+    pulse = Pulse(guard, agents)
+    server = make_server(guard, server_context(w.pki), pulse if short_way else None)
     works = (leading.run(), presence.run(), feed.run(), w.known.run(), serve(server, [listener]))
     tasks = [asyncio.ensure_future(work) for work in works]
     url = f"https://127.0.0.1:{listener.getsockname()[1]}"
@@ -71,6 +75,7 @@ async def story(directory: Path) -> None:
             while not leading.is_leader:  # noqa: ASYNC110  once, at the start
                 await asyncio.sleep(0.01)
             assert (await link.heartbeat(HELLO)).ttl_s == 15
+            assert pulse.taken == int(short_way)
             async with aclosing(link.messages()) as messages:
                 full = await anext(messages)
             assert isinstance(full, Full)
@@ -93,5 +98,8 @@ async def story(directory: Path) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_node_speaks_for_itself_by_its_certificate_and_for_nobody_else(tmp_path: Path) -> None:
-    asyncio.run(story(tmp_path))
+@pytest.mark.parametrize("short_way", [True, False])
+def test_a_node_speaks_for_itself_by_its_certificate_and_for_nobody_else(
+    tmp_path: Path, short_way: bool
+) -> None:
+    asyncio.run(story(tmp_path, short_way=short_way))

@@ -38,6 +38,7 @@ class Ssh:
             "BatchMode": "yes",
             "ConnectTimeout": "15",
             "ServerAliveInterval": "10",
+            "ServerAliveCountMax": "12",  # an emulated machine may have no breath for a minute
             "ControlMaster": "auto",
             "ControlPath": str(self.control),
             "ControlPersist": "600",

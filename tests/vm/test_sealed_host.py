@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,11 @@ def test_etc_and_var_are_persistent_and_of_this_version(machine: QemuNode) -> No
     options = sh(machine, "findmnt -n -o FSTYPE,FSROOT /etc")
     assert options.startswith("ext4 /lib/skerry/etc/")
     assert sh(machine, "findmnt -n -o FSTYPE /var") == "ext4"
+
+
+def test_the_daemon_calls_the_machine_by_the_name_that_it_was_given(machine: QemuNode) -> None:
+    (node,) = json.loads(sh(machine, "skerry node list --json"))
+    assert node["hostname"] == "golden"
 
 
 def test_ssh_takes_keys_only(machine: QemuNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +12,15 @@ from skerry.entry.cli.cluster_build import here
 from skerry.kit.errors import SkerryError
 
 SNAPSHOTS = Path("/var/lib/skerry/snapshots")
+REMOVED = Path("/var/lib/skerry/pki/removed.json")
+UNHEARD = (
+    "WARNING: this server kept no list of removed machines. Those that were removed after the snapshot was "
+    "taken are members again, with certificates that are good: `skerry node remove` them again, by their ids."
+)
+FORGOTTEN = (
+    "Of what was revoked after the snapshot, tokens are good again (`skerry token list`); machines stay out as "
+    "far as this server had heard of their removal (`skerry node list`)."
+)
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -55,9 +65,12 @@ def snapshot(file: Path | None) -> None:
 def restore(file: Path | None, *, yes: bool) -> None:
     """Begin anew from a snapshot, with this server alone.
 
-    What changed since the snapshot is lost. The other servers leave and join again. Without FILE this server
-    begins with what it holds itself, which is the way out where a majority of the servers is lost for good.
+    What changed since the snapshot is lost. Machines that were removed since stay out, as far as this server
+    had heard of it; tokens that were revoked since are good again. The other servers leave and join again.
+    Without FILE this server begins with what it holds itself, which is the way out where a majority of the
+    servers is lost for good.
     """
+    heard = REMOVED.exists()
     what = "what this server holds" if file is None else str(file)
     if not yes:
         click.confirm(f"Begin anew with this server alone, from {what}?", abort=True, err=True)
@@ -78,6 +91,8 @@ def restore(file: Path | None, *, yes: bool) -> None:
     print(
         f"{answer['name']} begins anew with this server; the others `cluster leave --force`, and join again."
     )
+    if file is not None:
+        print(FORGOTTEN if heard else f"{UNHEARD}\n{FORGOTTEN}", file=sys.stderr)
 
 
 @click.group()

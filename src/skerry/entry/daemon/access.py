@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from skerry.entry.rest.join import Enlist, Joining
     from skerry.entry.rest.nodes import Removal
+    from skerry.fleet.access.ended import Ended
     from skerry.fleet.cluster.membership import Membership
     from skerry.fleet.store.interface import Store
     from skerry.fleet.trust.files import Pki
@@ -45,13 +46,15 @@ class Access:
     removal: Removal
     joining: Joining | None
     clock: Clock
+    ended: Ended | None = None
 
     def guard(self, app: Starlette) -> Guard:
         return Guard(app, self.clock, self.known, self.audit)
 
     def loops(self, guard: Guard) -> dict[str, Coroutine[object, object, None]]:
         """What is to run for as long as the daemon does, by a name for each."""
-        return {"who is known": self.known.run(), "audit log": self.audit.run(), "guard": guard.run()}
+        loops = {"who is known": self.known.run(), "audit log": self.audit.run(), "guard": guard.run()}
+        return loops if self.ended is None else {**loops, "who was removed": self.ended.run()}
 
 
 def access_alone(store: Store, clock: Clock) -> Access:
@@ -73,6 +76,7 @@ def access_of_server(
 ) -> Access:
     """For a server of a cluster; `enlist` None where the store is a file. Raises PkiError."""
     from skerry.entry.rest.join import Joining, Parts
+    from skerry.fleet.access.ended import FILE_NAME, Ended
     from skerry.fleet.access.members import Members
     from skerry.fleet.trust.certificates import NODE_LIFETIME_S
 
@@ -87,4 +91,5 @@ def access_of_server(
         cluster=lambda: membership().name,
     )
     routes = (*people.routes(), *joining.routes())
-    return Access(known, audit, routes, revoking(members, known), joining, clock)
+    ended = Ended(pki.directory / FILE_NAME, store, clock, known, audit, membership().node)
+    return Access(known, audit, routes, revoking(members, known), joining, clock, ended)

@@ -20,7 +20,7 @@ from skerry.fleet.trust.errors import TokenTextError
 from skerry.fleet.trust.token_text import TokenKind, parse_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from skerry.fleet.store.interface import Entry, Store
     from skerry.fleet.trust.identity import Peer
@@ -125,6 +125,11 @@ class Known:
         except UnauthenticatedError:
             return False
         return True
+
+    @property
+    def revocations(self) -> Mapping[str, RevokedRecord]:
+        """Who was removed, by node id."""
+        return self._revoked.content
 
     def is_revoked(self, node: str) -> bool:
         """Whether a node was removed, and not let in again."""

@@ -18,8 +18,8 @@ UNHEARD = (
     "taken are members again, with certificates that are good: `skerry node remove` them again, by their ids."
 )
 FORGOTTEN = (
-    "Of what was revoked after the snapshot, tokens are good again (`skerry token list`); machines stay out as "
-    "far as this server had heard of their removal (`skerry node list`)."
+    "Of what was revoked after the snapshot, tokens are good again (`skerry token list`); machines stay out, "
+    "as far as this server had heard of their removal (`skerry node list`)."
 )
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 

@@ -47,6 +47,9 @@ class Counts:
         self.connections = 0
         self.changed = asyncio.Event()
         self.greeting = asyncio.Semaphore(GREETING)
+        self.returning = asyncio.Semaphore(
+            GREETING
+        )  # they would not wait for those who come for the first time
 
     def add(self, names: set[str], node: str) -> None:
         names.add(node)
@@ -172,7 +175,8 @@ class Agent:
     async def _connect(self, line: _Line) -> None:
         loop = asyncio.get_running_loop()
         self._counts.connections += 1
-        async with self._counts.greeting, asyncio.timeout(min(CONNECT_S, HEARTBEAT_TIMEOUT_S)):
+        turn = self._counts.returning if self._node in self._counts.beating else self._counts.greeting
+        async with turn, asyncio.timeout(min(CONNECT_S, HEARTBEAT_TIMEOUT_S)):
             await loop.create_connection(lambda: line, "127.0.0.1", self._port, ssl=self._tls)
 
     def _send(self, line: _Line, what: str, beat: Heartbeat) -> None:

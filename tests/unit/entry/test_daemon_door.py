@@ -47,10 +47,10 @@ class House:
         self._one_more = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def open(self, handshake_s: float = LONGEST_S) -> AsyncIterator[None]:
+    async def open(self, handshake_s: float = LONGEST_S, late_s: float = LONGEST_S) -> AsyncIterator[None]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
-            door = Door(listener, self.server, self._greet, handshake_s=handshake_s)
+            door = Door(listener, self.server, self._greet, handshake_s=handshake_s, late_s=late_s)
             try:
                 async with asyncio.timeout(LONGEST_S):
                     yield
@@ -171,6 +171,22 @@ def test_who_let_handshakes_lapse_has_few_at_a_time(tmp_path: Path) -> None:
                     one.close()
 
     assert asyncio.run(scenario()) == (1 + MOST_WARY, b"!")
+
+
+def test_nobody_is_blamed_for_what_lapsed_while_we_were_late(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def scenario() -> int:
+        async with house.open(handshake_s=2, late_s=0):
+            strangers = await house.strangers(1)
+            assert await _end(asyncio.get_running_loop(), strangers[0]) == b""  # it has lapsed
+            strangers += await house.strangers(MOST_WARY + 1)
+            await house.has_greeted(1 + MOST_WARY + 1)
+            for one in strangers:
+                one.close()
+            return house.greeted
+
+    assert asyncio.run(scenario()) == 1 + MOST_WARY + 1
 
 
 def test_a_closed_door_keeps_no_connection(tmp_path: Path) -> None:

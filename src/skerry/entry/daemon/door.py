@@ -8,7 +8,8 @@ lease. They would give up before they are answered, and come again. Here each is
 where too many wait, not noticed by the kernel, which costs nothing; it knocks again after a second.
 
 Of an address that let a handshake lapse a few are greeted at a time for a while, and the others closed:
-strangers who say nothing could keep everybody else waiting.
+strangers who say nothing could keep everybody else waiting. Where it was we who were late nobody is blamed:
+agents that come together may all be behind one address.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ HANDSHAKE_S = 5.0
 OUT_OF_FILES_S = 1.0
 WARY_S = 60.0
 MOST_WARY = 4
+LATE_S = 0.1
+"""For one turn of the event loop: it has more to do than it can, or too little of a processor."""
+
 ESTABLISHED = b"\x01"
 """TCP_ESTABLISHED, the first byte of struct tcp_info, tcp(7)."""
 
@@ -46,9 +50,12 @@ class Door:
         make_protocol: Callable[[], asyncio.Protocol],
         *,
         handshake_s: float = HANDSHAKE_S,
+        late_s: float = LATE_S,
     ) -> None:
         self._listener = listener
         self._handshake_s = handshake_s
+        self._late_s = late_s
+        self._late_at = float("-inf")  # when we were late for the last time
         self._context = context
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
@@ -100,22 +107,27 @@ class Door:
                 continue
             self._next.add(connection)
             self._watched[network] += is_watched
-            task = self._loop.create_task(self._greet(connection, network, is_watched=is_watched))
+            taken = self._loop.time()
+            task = self._loop.create_task(self._greet(connection, network, taken, is_watched=is_watched))
             self._greeted.add(task)
             task.add_done_callback(self._done)
         self._pause()
 
-    async def _greet(self, connection: socket.socket, network: str, *, is_watched: bool) -> None:
+    async def _greet(
+        self, connection: socket.socket, network: str, taken: float, *, is_watched: bool
+    ) -> None:
         self._next.discard(connection)
         connection.setblocking(False)
         began = self._loop.time()
+        if began - taken >= self._late_s:
+            self._late_at = began
         try:
             await self._loop.connect_accepted_socket(
                 self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=self._handshake_s
             )
         except OSError:  # it is nobody, or gone; ssl.SSLError is one
             now = self._loop.time()
-            if now - began >= self._handshake_s / 2:
+            if now - began >= self._handshake_s / 2 and self._late_at < began:
                 self._wary = {known: until for known, until in self._wary.items() if until > now}
                 self._wary[network] = now + WARY_S
         finally:

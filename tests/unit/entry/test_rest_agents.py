@@ -12,6 +12,7 @@ from fakes.cluster import ClusterServer, Guarded
 from skerry.fleet.access.caller import NOBODY, Caller, CallerKind, PersonRole, root
 from skerry.fleet.agent.link import ReportBatch
 from skerry.fleet.presence.heartbeat import Heard, Heartbeat
+from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY
 from skerry.fleet.state.node import Facts, Role
 from skerry.fleet.state.unit import DesiredState, UnitReport
 from skerry.fleet.store.memory import MemoryStore
@@ -27,7 +28,7 @@ ADMIN = Caller(CallerKind.PERSON, "ann", PersonRole.ADMIN)
 
 
 def asked(caller: Caller, path: str, body: bytes) -> tuple[int, int]:
-    """The status, and how many keys there are afterwards but the leader's."""
+    """The status, and how many keys there are afterwards but those of who leads and of who led."""
 
     async def scenario() -> tuple[int, int]:
         store = MemoryStore(clock=SystemClock())
@@ -35,7 +36,8 @@ def asked(caller: Caller, path: str, body: bytes) -> tuple[int, int]:
         await server.start()
         try:
             reply = await ask(Guarded(server.app._app, lambda _: caller), "POST", path, body, JSON)
-            return reply.status, len((await store.list("")).entries) - 1
+            keys = {entry.key for entry in (await store.list("")).entries}
+            return reply.status, len(keys - {LEADER_KEY, LED_KEY})
         finally:
             await server.kill()
 

@@ -44,7 +44,7 @@ class Bound:
 BOUNDS: Mapping[Stage, Bound] = {
     Stage.STRANGER: Bound(64, 1024),
     Stage.SHOWN: Bound(1024, 8192),
-    Stage.KNOWN: Bound(16_384, 32_768),
+    Stage.KNOWN: Bound(24_576, 32_768),
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from fakes.clock import FakeClock, settle
-from skerry.entry.daemon.standing import AGENT_EVERY_S, Standing
+from skerry.entry.daemon.standing import AGENT_AGAIN_S, AGENT_EVERY_S, Standing
 from skerry.entry.rest.servers import SERVERS_PATH
 from skerry.fleet.cluster.membership import FILE_NAME, Membership, read_membership, write_membership
 from skerry.fleet.state.node import Role
@@ -15,6 +17,8 @@ from skerry.kit.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from skerry.fleet.store.etcd import EtcdStore
 
 ONE, TWO = "https://10.0.0.1:7443", "https://10.0.0.2:7443"
 MEMBER = Membership("c1", "home", "5" * 32, Role.AGENT, "10.0.0.5", (ONE,))
@@ -59,7 +63,9 @@ class Answering:
         writer.close()
 
 
-async def asking(directory: Path, *bodies: bytes, pauses: int) -> tuple[list[Sequence[str]], list[str]]:
+async def asking(
+    directory: Path, *bodies: bytes, pauses: int, every_s: float = AGENT_EVERY_S
+) -> tuple[list[Sequence[str]], list[str]]:
     """The news that an agent had after so many pauses, and what it asked."""
     there, clock = Answering(*bodies), FakeClock()
     news: list[Sequence[str]] = []
@@ -71,7 +77,7 @@ async def asking(directory: Path, *bodies: bytes, pauses: int) -> tuple[list[Seq
                 await settle()
             if task.done():
                 await task
-            await clock.advance(AGENT_EVERY_S)
+            await clock.advance(every_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return news, there.asked
@@ -88,3 +94,46 @@ def test_an_agent_learns_of_servers_and_goes_on_where_an_answer_is_of_no_use(tmp
 def test_a_disk_that_takes_nothing_does_not_end_it(tmp_path: Path) -> None:
     news, asked = asyncio.run(asking(tmp_path / "gone", b'{"servers": ["%s"]}' % TWO.encode(), pauses=3))
     assert (news, len(asked) >= 3) == ([(TWO,)], True)
+
+
+def test_after_news_it_asks_again_soon_for_a_server_may_not_know_all(tmp_path: Path) -> None:
+    one, both = (b'{"servers": ["%s"]}' % text.encode() for text in (ONE, f'{ONE}", "{TWO}'))
+    news, _ = asyncio.run(
+        asking(tmp_path, b'{"servers": ["%s"]}' % TWO.encode(), both, pauses=2, every_s=AGENT_AGAIN_S)
+    )
+    assert news == [(TWO,), (ONE, TWO)]
+    _, asked = asyncio.run(asking(tmp_path / "quiet", one, pauses=3, every_s=AGENT_AGAIN_S))
+    assert len(asked) == 1
+
+
+class Members:
+    """Of a store, what tells who its members are."""
+
+    def __init__(self) -> None:
+        self.urls: list[dict[str, object]] = []
+
+    @property
+    def client(self) -> Members:
+        return self
+
+    async def ask(self, path: str, body: object, kind: type[object]) -> object:
+        return msgspec.convert({"members": self.urls}, kind)
+
+
+def test_a_server_that_was_let_in_is_known_before_it_begins(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock, etcd = FakeClock(), Members()
+        etcd.urls = [{"ID": 1, "name": MEMBER.node, "clientURLs": ["https://10.0.0.5:2379"]}]
+        standing = Standing(tmp_path, MEMBER)
+        task = asyncio.create_task(standing.follow(cast("EtcdStore", etcd), clock))
+        while not clock.sleeping:
+            await settle()
+        assert standing.now().servers == ("https://10.0.0.5:7443",)
+        etcd.urls.append({"ID": 2, "peerURLs": ["https://10.0.0.2:2380"], "isLearner": True})
+        standing.more()
+        await settle()
+        assert standing.now().servers == ("https://10.0.0.5:7443", TWO)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())

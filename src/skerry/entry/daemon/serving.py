@@ -244,7 +244,9 @@ class _Serving:
             return None
 
         async def more(node: str, address: str) -> dict[str, str]:
-            return await enlist(store.client, self._etcd, node, address)
+            initial = await enlist(store.client, self._etcd, node, address)
+            self._standing.more()  # agents that join next are told of it
+            return initial
 
         return more
 

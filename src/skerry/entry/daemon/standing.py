@@ -6,6 +6,7 @@ agent    GET /v1/cluster/servers of a server ───────────�
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from skerry.entry.rest.servers import SERVERS_PATH, ServerList
 from skerry.fleet.cluster.errors import MembershipError
 from skerry.fleet.cluster.membership import API_PORT, host_of, read_membership, url_of, write_membership
 from skerry.kit.errors import SkerryError
+from skerry.kit.reconcile import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 30.0
 AGENT_EVERY_S = 300.0
+AGENT_AGAIN_S = 60.0
+"""After news: the server that was asked may not have heard all of it itself."""
 
 log = logging.getLogger("skerry.daemon")
 
@@ -37,6 +41,11 @@ class Standing:
     def __init__(self, state: Path, membership: Membership) -> None:
         self._state = state
         self._membership = membership
+        self._more = asyncio.Event()
+
+    def more(self) -> None:
+        """A server was let in a moment ago: `follow` is to look."""
+        self._more.set()
 
     def now(self) -> Membership:
         return self._membership
@@ -65,6 +74,7 @@ class Standing:
         from skerry.fleet.cluster.etcd_admin import list_members
 
         while True:
+            self._more.clear()
             try:
                 members = await list_members(store.client)
             except SkerryError as error:
@@ -75,10 +85,11 @@ class Standing:
                     url_of(host_of(url), API_PORT)
                     for member in members
                     if member.name != mine.node
-                    for url in member.client_urls
+                    # One that was let in and has not begun yet says only where it will speak to the others.
+                    for url in member.client_urls or member.peer_urls
                 )
                 self.learn(dict.fromkeys([url_of(mine.address, API_PORT), *others]))
-            await clock.sleep(EVERY_S)
+            await wait_for(self._more, EVERY_S, clock)
 
     async def ask(
         self, wire: Callable[[], Wire], clock: Clock, news: Callable[[Sequence[str]], None]
@@ -86,13 +97,15 @@ class Standing:
         """On an agent: ask a server who they are; until cancelled."""
         while True:
             asked = wire()
+            pause_s = AGENT_EVERY_S
             try:
                 answer = await asked.request("GET", SERVERS_PATH, b"", timeout_s=10.0)
                 servers = msgspec.json.decode(answer.checked().body, type=ServerList).servers
                 if servers and self.learn(servers):
+                    pause_s = AGENT_AGAIN_S
                     news(servers)
             except (SkerryError, msgspec.DecodeError) as error:
                 log.debug("who the servers are cannot be asked: %s", error)
             finally:
                 asked.close()
-            await clock.sleep(AGENT_EVERY_S)
+            await clock.sleep(pause_s)

@@ -122,6 +122,7 @@ async def _removed(directory: Path) -> None:
 
 def test_a_removed_node_loses_its_stream_at_once(tmp_path: Path) -> None:
     asyncio.run(_removed(tmp_path))
+    assert AGENT.node in (tmp_path / "pki/removed.json").read_text()  # kept, whatever becomes of the store
 
 
 async def _own_token(directory: Path) -> None:

@@ -328,7 +328,7 @@ def test_the_leader_loses_its_power(cluster: Cluster) -> None:
         cluster.until(lambda: all_run(cluster, without=lost, by=others), 180)
         took = done.moved_in_s(*done.on(lost))
         print(f"all ran again after {took:.1f} s")
-        assert took < 2 * TTL_S  # on a quiet machine 16 to 18 s: an election of etcd may be part of it
+        assert took < 2 * TTL_S  # 16 to 20 s: an election of etcd may be part of it
         cluster.power_on(lost)
 
 

@@ -46,7 +46,10 @@ class Server:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         argv = [sys.executable, str(SERVER), str(folder), str(port)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # In a session of its own, as on another machine: the kernel shares processors by sessions.
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         self._folder = Path(f"/proc/{self.process.pid}")
         self.url = self._line()
 

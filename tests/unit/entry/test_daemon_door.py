@@ -10,7 +10,7 @@ from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING
 
 from fakes.tls import AGENT, SERVER, credential, member
-from skerry.entry.daemon.door import MOST, MOST_WARY, Door
+from skerry.entry.daemon.door import MOST, MOST_LATE, MOST_WARY, Door
 from skerry.entry.daemon.server import make_server
 from skerry.entry.daemon.tls import BUFFER_BYTES
 from skerry.fleet.trust.certificates import Authority
@@ -50,7 +50,9 @@ class House:
     async def open(self, handshake_s: float = LONGEST_S, late_s: float = LONGEST_S) -> AsyncIterator[None]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
-            door = Door(listener, self.server, self._greet, handshake_s=handshake_s, late_s=late_s)
+            door = Door(
+                listener, self.server, self._greet, handshake_s=handshake_s, late_s=late_s, calm_s=LONGEST_S
+            )
             try:
                 async with asyncio.timeout(LONGEST_S):
                     yield
@@ -171,6 +173,27 @@ def test_who_let_handshakes_lapse_has_few_at_a_time(tmp_path: Path) -> None:
                     one.close()
 
     assert asyncio.run(scenario()) == (1 + MOST_WARY, b"!")
+
+
+def test_while_we_are_late_fewer_are_greeted(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def scenario() -> list[int]:
+        async with house.open(late_s=0):
+            (first,) = await house.strangers(1)
+            await house.has_greeted(1)  # and that was late, as everything is
+            strangers = [first, *await house.strangers(MOST_LATE + 5)]
+            await house.has_greeted(MOST_LATE)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            seen = [house.greeted]
+            strangers.pop(0).close()
+            await house.has_greeted(MOST_LATE + 1)
+            for one in strangers:
+                one.close()
+            return [*seen, house.greeted]
+
+    assert asyncio.run(scenario()) == [MOST_LATE, MOST_LATE + 1]
 
 
 def test_nobody_is_blamed_for_what_lapsed_while_we_were_late(tmp_path: Path) -> None:

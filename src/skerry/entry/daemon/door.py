@@ -36,6 +36,10 @@ MOST_WARY = 4
 LATE_S = 0.1
 """For one turn of the event loop: it has more to do than it can, or too little of a processor."""
 
+MOST_LATE = 8
+CALM_S = 1.0
+"""While we are late, and for this long after, fewer are greeted: who is in comes first."""
+
 ESTABLISHED = b"\x01"
 """TCP_ESTABLISHED, the first byte of struct tcp_info, tcp(7)."""
 
@@ -51,10 +55,12 @@ class Door:
         *,
         handshake_s: float = HANDSHAKE_S,
         late_s: float = LATE_S,
+        calm_s: float = CALM_S,
     ) -> None:
         self._listener = listener
         self._handshake_s = handshake_s
         self._late_s = late_s
+        self._calm_s = calm_s
         self._late_at = float("-inf")  # when we were late for the last time
         self._context = context
         self._make_protocol = make_protocol
@@ -91,7 +97,8 @@ class Door:
         self._loop.remove_reader(self._listener)
 
     def _take(self) -> None:
-        while len(self._greeted) < MOST:
+        most = MOST_LATE if self._loop.time() < self._late_at + self._calm_s else MOST
+        while len(self._greeted) < most:
             try:
                 connection, (address, *_) = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

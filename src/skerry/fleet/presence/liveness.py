@@ -192,10 +192,17 @@ class LivenessTable:
                 node.ready_since = revision
 
     def failed(self, transition: Transition) -> None:
-        """The store did not take it: it is to be said again with the next heartbeat."""
+        """The store did not take it: it is to be said again with the next heartbeat, or the next goodbye.
+
+        Of a machine that is gone by then neither comes: it is lost when its time is up.
+        """
         node = self._nodes.get(transition.node)
-        if node is not None:
-            node.ready_since = 0
+        if node is None:
+            return
+        node.ready_since = 0
+        if transition.record.liveness is node.liveness is Liveness.LEFT:
+            node.liveness = Liveness.READY
+            self._expect(transition.node, node, node.deadline)
 
     def revision(self, name: str) -> int:
         """That of the node's record in the store, as far as is known."""

@@ -262,6 +262,7 @@ class Registry:
             self._table.written(transition, await asyncio.shield(future))
         except SkerryError:
             self._table.failed(transition)
+            self._sooner.set()
             raise
 
     async def _write_out(self) -> None:

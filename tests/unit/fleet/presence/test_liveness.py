@@ -138,6 +138,25 @@ def test_a_failed_write_is_made_good_by_the_next_heartbeat() -> None:
     assert table.heard("a", BEAT, at=1, now=1) == told
 
 
+def test_a_goodbye_that_was_not_written_can_be_said_again() -> None:
+    table = joined()
+    told = table.goodbye("a", now=3)
+    assert told is not None
+    table.failed(told)
+    assert table.goodbye("a", now=4) == Transition("a", PresenceRecord(FACTS, LEFT, 4))
+
+
+@pytest.mark.parametrize("looked_at", [(15,), (16, 17)])
+def test_who_could_not_say_goodbye_is_lost_when_its_time_is_up(looked_at: tuple[float, ...]) -> None:
+    table = joined()
+    told = table.goodbye("a", now=3)
+    assert told is not None
+    for at in looked_at[:-1]:
+        assert table.due(at, at) == []  # it takes long to fail
+    table.failed(told)
+    assert [t.record.liveness for t in table.due(looked_at[-1], 17)] == [LOST]
+
+
 def test_clocks_are_compared() -> None:
     table = joined()
     table.heard("a", Heartbeat("1", now=1600), at=5, now=1000)

@@ -88,6 +88,10 @@ class Turns:
         self.wanted.set()
         await asyncio.shield(self._begun)
 
+    def again(self) -> None:
+        """End the present role, and begin the one that is then the machine's; nobody waits for it."""
+        self.wanted.set()
+
     async def between(self) -> None:
         """Called by the loop between two roles: does what was asked."""
         work, self._between = self._between, None

@@ -35,6 +35,7 @@ from skerry.entry.rest.host import Host
 from skerry.entry.rest.keys import routes as key_routes
 from skerry.entry.rest.pulse import Pulse
 from skerry.entry.rest.servers import Servers
+from skerry.fleet.access.members import Members
 from skerry.fleet.agent.kept import Kept
 from skerry.fleet.agent.local import LocalSource
 from skerry.fleet.assign.feed import Feed
@@ -42,6 +43,7 @@ from skerry.fleet.assign.reports import Reports
 from skerry.fleet.cluster.build import enlist, remove_server, set_aside
 from skerry.fleet.cluster.care import Care
 from skerry.fleet.cluster.errors import EtcdError
+from skerry.fleet.cluster.etcd_admin import list_members
 from skerry.fleet.cluster.etcd_server import EtcdServer
 from skerry.fleet.cluster.membership import API_PORT, url_of
 from skerry.fleet.keys.keyspace import Keyspace
@@ -53,6 +55,7 @@ from skerry.fleet.state.node import Role
 from skerry.fleet.store.errors import StoreError
 from skerry.fleet.store.etcd import EtcdStore
 from skerry.fleet.store.gate import Gate
+from skerry.fleet.trust.certificates import read_certificate
 from skerry.fleet.trust.renewal import Renewal
 
 if TYPE_CHECKING:
@@ -115,11 +118,30 @@ async def _open(machine: Machine, membership: Membership, etcd: EtcdServer) -> E
     if membership.store:
         etcd.hand_over()  # a renewal may have been cut short before it did
         endpoints = (url_of(etcd.ports.local, etcd.ports.clients), *membership.store[1:])
-        return await EtcdStore.open(endpoints, name=machine.node.id, tls=etcd.tls, clock=machine.clock)
+        store = await EtcdStore.open(endpoints, name=machine.node.id, tls=etcd.tls, clock=machine.clock)
+        try:
+            await _still_in(store, machine)
+        except BaseException:
+            await store.close()
+            raise
+        return store
     opened, reason = await open_sqlite(machine)
     if opened is None:
         raise StoreError(reason or "the store cannot be opened")
     return Gate(opened)
+
+
+async def _still_in(store: EtcdStore, machine: Machine) -> None:
+    """Raises StoreError where the others answer, but not as to one of theirs."""
+    node = machine.node.id
+    serial = read_certificate(machine.pki.read_node().certificate_pem).serial
+    revoked = await Members(store, machine.clock).revoked(node)
+    known = {member.name for member in await list_members(store.client)}
+    if node not in known or (revoked is not None and serial not in revoked.again):
+        raise StoreError(
+            "this machine was removed from the servers of its cluster",
+            hint="`skerry cluster leave --force`; then it may join again",
+        )
 
 
 def _degraded(machine: Machine, standing: Standing, host: Host) -> Guard:
@@ -156,6 +178,7 @@ class _Serving:
         pki = machine.pki
         self._access = access_of_server(store, clock, pki, standing.now, self._enlisting())
         self._access.known.on_removed(self._feed.close)
+        self._access.known.on_removed(self._step_down)
         check = minding_the_host(machine.doors.check, machine.paths.root)
         self._desired = Desired(store, node, check, clock)
         around = Surroundings(standing.now(), self._health, self._presence.skews_s)
@@ -169,6 +192,11 @@ class _Serving:
             limit=machine.settings.token_limit,
         )
         self._guard = self._access.guard(create_app(host, cluster))
+
+    def _step_down(self, removed: str) -> None:
+        if removed == self._machine.node.id:
+            log.warning("this server was removed from the cluster by another one")
+            self._machine.turns.again()
 
     async def run(self, source: LateSource) -> None:
         """Until cancelled."""

@@ -12,6 +12,7 @@ nobody knows are not written here, where a stranger could push out what matters,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import secrets
@@ -31,6 +32,7 @@ log = logging.getLogger("skerry.access")
 
 BATCH = 100  # etcd takes 128 operations a transaction
 GATHER_S = 1.0
+LAST_S = 2.0
 MOST_WAITING = 10_000
 
 
@@ -105,7 +107,9 @@ class Audit:
                 self._gathered.clear()
                 await self.flush()
         finally:
-            await asyncio.shield(self.flush())
+            with contextlib.suppress(TimeoutError):  # of a store without a majority: it would be long
+                async with asyncio.timeout(LAST_S):
+                    await asyncio.shield(self.flush())
 
     async def flush(self) -> None:
         """Write what was gathered; what the store does not take is kept for the next time."""

@@ -167,6 +167,11 @@ class Members:
         )
         return result.revision
 
+    async def revoked(self, node: str) -> RevokedRecord | None:
+        """What says that a machine was removed; None where it was not."""
+        entry = await self._store.get(revoked_key(node))
+        return None if entry is None else RevokedRecord.decode(entry.value)
+
     async def members(self) -> list[MemberRecord]:
         listing = await self._store.list(MEMBERS_PREFIX)
         return [MemberRecord.decode(entry.value) for entry in listing.entries]

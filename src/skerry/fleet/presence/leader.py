@@ -45,6 +45,8 @@ LEASE_S = 5.0
 """Short, so that a new leader is there before fenced units, which wait for one, have to stop."""
 
 RETRY_S = 1.0
+LAST_S = 2.0
+"""So long the end of a leader waits for a store without a majority: its lease runs out soon after."""
 
 log = logging.getLogger(__name__)
 
@@ -170,13 +172,14 @@ class Leadership:
         created = self._created
         if created:
             self._depose()
-        with contextlib.suppress(StoreError):
-            if created:
-                await self._give_up([Compare(LEADER_KEY, Field.CREATE_REVISION, Relation.EQUAL, created)])
-            elif self._claimed is not None:
-                return  # our key may stand: were it gone too soon, what we were promised would outlast us
-            if lease:
-                await self._store.revoke(lease)
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                if created:
+                    await self._give_up([Compare(LEADER_KEY, Field.CREATE_REVISION, Relation.EQUAL, created)])
+                elif self._claimed is not None:
+                    return  # our key may stand: were it gone too soon, what we were promised would outlast us
+                if lease:
+                    await self._store.revoke(lease)
 
     async def _give_up(self, compares: Sequence[Compare]) -> None:
         """Take our key away before its time, and with it what would tell the next that the time was up."""

@@ -1,4 +1,4 @@
-"""What a store is to hold where one server begins anew with it: nothing of the servers that were beside it.
+"""One server begins anew, and its store holds nothing of the servers that were beside it.
 
     members/, nodes/, presence/, reports/ of another server ─→ gone, and revoked/<id> instead
     leader, revoked/<this server>                           ─→ gone
@@ -9,6 +9,10 @@ the scheduler knows how long nobody may run what was fenced there.
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+
+from skerry.entry.daemon.build import etcd_here, written_down
 from skerry.fleet.access.records import (
     MEMBERS_PREFIX,
     MemberRecord,
@@ -16,12 +20,48 @@ from skerry.fleet.access.records import (
     member_key,
     revoked_key,
 )
+from skerry.fleet.cluster.build import rescue, restore
 from skerry.fleet.cluster.transfer import Picture
 from skerry.fleet.presence.leader import LEADER_KEY
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import PRESENCE_PREFIX, PresenceRecord, Role, node_key, presence_key
 from skerry.fleet.state.unit import REPORTS_PREFIX
+from skerry.fleet.store.errors import StoreError
+from skerry.fleet.store.etcd import EtcdStore
 from skerry.fleet.store.interface import Entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from skerry.entry.daemon.machine import Machine
+    from skerry.fleet.cluster.membership import Membership
+
+log = logging.getLogger("skerry.daemon")
+
+
+async def begin_anew(machine: Machine, membership: Membership, file: Path | None) -> None:
+    """Between two roles: from a snapshot, or from what this server holds. Raises SkerryError."""
+
+    def alone(picture: Picture) -> Picture:
+        return without_others(picture, machine.node.id, machine.clock.now())
+
+    async with etcd_here(machine) as server:
+        state = machine.paths.state
+        if file is None:
+            restored = await rescue(state, server, membership, adapt=alone)
+        else:
+            restored = await restore(state, file, server, membership, adapt=alone)
+        what = "from what this server held" if file is None else "from a snapshot"
+        try:
+            store = await EtcdStore.open(
+                restored.store, name=machine.node.id, tls=server.tls, clock=machine.clock
+            )
+            try:
+                await written_down(machine, store, "restore", what)
+            finally:
+                await store.close()
+        except StoreError as error:
+            log.warning("the audit log does not have this: restored %s: %s", what, error.message)
 
 
 def without_others(picture: Picture, node: str, at: float) -> Picture:

@@ -13,8 +13,10 @@ import socket
 from typing import TYPE_CHECKING
 
 from skerry.entry.rest.machine import primary_ip
+from skerry.fleet.access.audit import Audit
+from skerry.fleet.access.caller import CallerKind
 from skerry.fleet.access.members import Members
-from skerry.fleet.access.records import MemberRecord
+from skerry.fleet.access.records import AuditRecord, MemberRecord
 from skerry.fleet.agent.kept import Kept
 from skerry.fleet.cluster.build import SQLITE_FILE, first_membership, set_aside
 from skerry.fleet.cluster.build import enlisted as enlisted_in_etcd
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from skerry.entry.daemon.first_join import Enlisted
     from skerry.entry.daemon.machine import Machine
     from skerry.fleet.store.gate import Gate
+    from skerry.fleet.store.interface import Store
     from skerry.fleet.trust.joining import Joined
 
 
@@ -73,6 +76,7 @@ async def init(machine: Machine, store: Gate, name: str, address: str, *, etcd: 
     facts, key = await asyncio.to_thread(found, machine.pki, name, node, now=now, hosts=hosts)
     member = MemberRecord(node, identity.Role.SERVER, facts.serial, key, now, facts.expires, address)
     await Members(store, machine.clock).write(member)
+    await written_down(machine, store, "init", name)
     membership = first_membership(secrets.token_hex(16), name, node, address)
     if not etcd:
         write_membership(machine.paths.state, membership)
@@ -82,6 +86,8 @@ async def init(machine: Machine, store: Gate, name: str, address: str, *, etcd: 
 
 async def migrate(machine: Machine, store: Gate, membership: Membership) -> Membership:
     """Move the store into an etcd of one member. As `init`."""
+    if read_membership(machine.paths.state) is not None:
+        await written_down(machine, store, "migrate", membership.name)
     async with etcd_here(machine) as server:
         try:
             moved = await migrate_to_etcd(machine.paths.state, store, server, membership, store.hold)
@@ -158,11 +164,19 @@ async def forget(machine: Machine) -> None:
     await asyncio.to_thread(shutil.rmtree, machine.pki.directory, ignore_errors=True)
 
 
+async def written_down(machine: Machine, store: Store, verb: str, detail: str) -> None:
+    """Into the audit log: the role that was asked ends with what it was asked, and its own log with it."""
+    what = f"POST /v1/host/cluster/{verb}"
+    record = AuditRecord(machine.clock.now(), CallerKind.ROOT, "root", "", what, 200, detail)
+    await Audit(store, machine.clock).append(record)
+
+
 async def tell_others(machine: Machine, server: EtcdServer, others: Sequence[str]) -> None:
     """Of a server that has given back its vote: the rest of the cluster knows it no longer."""
     node = machine.node.id
     store = await EtcdStore.open(others, name=node, tls=server.tls, clock=machine.clock)
     try:
+        await written_down(machine, store, "leave", node)
         await Members(store, machine.clock).remove(node, by="root")
         reports = DeletePrefix(f"{REPORTS_PREFIX}{node}/")
         await store.transact([], [Delete(node_key(node)), Delete(presence_key(node)), reports])

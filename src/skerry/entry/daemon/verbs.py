@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from skerry.entry.daemon.anew import without_others
+from skerry.entry.daemon.anew import begin_anew
 from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate, tell_others
 from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from skerry.entry.daemon.machine import Machine
     from skerry.entry.rest.here import HereOrder
     from skerry.fleet.cluster.membership import Membership
-    from skerry.fleet.cluster.transfer import Picture
     from skerry.fleet.store.interface import Store
     from skerry.kit.wire import Wire
 
@@ -154,9 +153,9 @@ class ServerVerbs:
             await self._take_vote(asked.node)
             return view(membership)
         if verb == "restore":
-            return await self._restore(Path(asked.file))
+            return await self._anew(Path(asked.file))
         if verb == "rescue":
-            return await self._rescue()
+            return await self._anew(None)
         raise not_here(verb, f"a server of {membership.name} already", hint="`skerry cluster leave` first")
 
     async def _leave(self, *, force: bool) -> None:
@@ -215,35 +214,20 @@ class ServerVerbs:
             finally:
                 client.close()
 
-    async def _restore(self, file: Path) -> HereView:
-        membership = self._membership()
-        await said(_checked(file))
-
-        async def anew() -> None:
-            async with etcd_here(self._machine) as server:
-                state = self._machine.paths.state
-                await build.restore(state, file, server, membership, adapt=self._alone)
-
-        return await self._anew(anew)
-
-    async def _rescue(self) -> HereView:
-        membership = self._membership()
-
-        async def anew() -> None:
-            async with etcd_here(self._machine) as server:
-                await build.rescue(self._machine.paths.state, server, membership, adapt=self._alone)
-
-        return await self._anew(anew)
-
-    def _alone(self, picture: Picture) -> Picture:
-        return without_others(picture, self._machine.node.id, self._machine.clock.now())
-
-    async def _anew(self, anew: Callable[[], Awaitable[None]]) -> HereView:
+    async def _anew(self, file: Path | None) -> HereView:
+        """Begin anew with this server alone, from a snapshot or from what it holds itself."""
+        machine, membership = self._machine, self._membership()
+        if file is not None:
+            await said(_checked(file))
         if isinstance(self._opened, Gate):
             raise not_here(
                 "restore", "a server with its store in a file", hint="`skerry cluster migrate` first"
             )
-        await said(self._machine.turns.change(anew))
+
+        async def anew() -> None:
+            await begin_anew(machine, membership, file)
+
+        await said(machine.turns.change(anew))
         return view(self._membership())
 
 

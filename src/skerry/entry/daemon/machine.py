@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from skerry.kit.clock import Clock
 
 RETRY_S = 2.0
+LEAVE_AGAIN_S = 0.5
 
 log = logging.getLogger("skerry.daemon")
 
@@ -165,13 +167,21 @@ class Machine:
             log.warning("%s is to go, and cannot be removed: %s", self.paths.join_file, error.strerror)
 
     async def leave(self, timeout_s: float) -> None:
-        """The machine stops: its units may run elsewhere at once."""
-        try:
+        """The machine stops: its units may run elsewhere at once. Said again until a server has heard it."""
+        said: Exception = TimeoutError("none answers in time")
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for agent in self.agents:
-                    await agent.leave()
-        except (SkerryError, TimeoutError) as error:
-            log.warning("the servers do not know that this machine stops: %s", error)
+                    while True:
+                        try:
+                            await agent.leave()
+                        except SkerryError as error:
+                            said = error
+                            await self.clock.sleep(LEAVE_AGAIN_S)
+                        else:
+                            break
+                return
+        log.warning("the servers do not know that this machine stops: %s", said)
 
 
 def leaves(group: BaseExceptionGroup[SkerryError]) -> list[SkerryError]:

@@ -5,16 +5,21 @@ systemctl is asked, not the bus: root reaches systemd by a socket of its own, al
 
 from __future__ import annotations
 
+import logging
+
 from skerry.kit.run import ProgramError, run
 
 SYSTEMCTL = "systemctl"
-DEADLINE_S = 3.0
+DEADLINE_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 def machine_stops(systemctl: str = SYSTEMCTL) -> bool:
     """True on the way to a power-off, a reboot or a halt; False also where nobody can tell. Waits for it."""
     try:
         said = run([systemctl, "is-system-running"], timeout_s=DEADLINE_S, check=False)
-    except ProgramError:
+    except ProgramError as error:
+        log.warning("whether this machine stops cannot be told: %s", error)
         return False
     return said.text.strip() == "stopping"

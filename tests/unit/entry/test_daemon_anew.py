@@ -5,7 +5,7 @@ from __future__ import annotations
 from skerry.entry.daemon.anew import without_others
 from skerry.fleet.access.records import MemberRecord, RevokedRecord, member_key, revoked_key
 from skerry.fleet.cluster.transfer import Picture
-from skerry.fleet.presence.leader import LEADER_KEY, LeaderRecord
+from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY, LeaderRecord
 from skerry.fleet.state.node import (
     Facts,
     Liveness,
@@ -41,6 +41,7 @@ def test_the_other_servers_are_removed_and_all_else_stays() -> None:
         revoked_key(HERE): RevokedRecord(HERE, 1.0).encode(),
         revoked_key(AGENT): RevokedRecord(AGENT, 1.0).encode(),
         LEADER_KEY: LeaderRecord(OTHER).encode(),
+        LED_KEY: b"{}",
         "/skerry/v1/units/a.service": b"{}",
         presence_key("of a newer version"): b'{"version": 99}',
     }
@@ -51,7 +52,7 @@ def test_the_other_servers_are_removed_and_all_else_stays() -> None:
         revoked_key(node): RevokedRecord(node, 5.0, "restore").encode() for node in (OTHER, NEVER_SEEN)
     }
     gone = set(_of(OTHER, Role.SERVER)) - {f"/skerry/v1/placements/{OTHER}/a.service"}
-    gone |= {LEADER_KEY, revoked_key(HERE), member_key(NEVER_SEEN)}
+    gone |= {LEADER_KEY, LED_KEY, revoked_key(HERE), member_key(NEVER_SEEN)}
     assert stands == {key: value for key, value in stood.items() if key not in gone} | removed
     assert [entry.key for entry in alone.entries] == sorted(stands)
     assert (alone.revision, alone.leases) == (7, {3: 9.0})

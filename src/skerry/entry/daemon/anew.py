@@ -1,7 +1,7 @@
 """One server begins anew, and its store holds nothing of the servers that were beside it.
 
     members/, nodes/, presence/, reports/ of another server ─→ gone, and revoked/<id> instead
-    leader, revoked/<this server>                           ─→ gone
+    leader, led, revoked/<this server>                      ─→ gone
 
 Their certificates are good for a cluster that is no more: each has to join again. Placements on them stay:
 the scheduler knows how long nobody may run what was fenced there.
@@ -22,7 +22,7 @@ from skerry.fleet.access.records import (
 )
 from skerry.fleet.cluster.build import rescue, restore
 from skerry.fleet.cluster.transfer import Picture
-from skerry.fleet.presence.leader import LEADER_KEY
+from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import PRESENCE_PREFIX, PresenceRecord, Role, node_key, presence_key
 from skerry.fleet.state.unit import REPORTS_PREFIX
@@ -67,7 +67,7 @@ async def begin_anew(machine: Machine, membership: Membership, file: Path | None
 def without_others(picture: Picture, node: str, at: float) -> Picture:
     """The picture for `node` as its only server; the others are removed as of `at`. Pure."""
     others = {server for entry in picture.entries if (server := _server(entry)) and server != node}
-    gone = {LEADER_KEY, revoked_key(node)}
+    gone = {LEADER_KEY, LED_KEY, revoked_key(node)}
     for other in others:
         gone |= {member_key(other), node_key(other), presence_key(other), revoked_key(other)}
     reports = tuple(f"{REPORTS_PREFIX}{other}/" for other in others)

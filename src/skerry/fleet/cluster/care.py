@@ -1,6 +1,6 @@
 """What a server does for its store as long as it runs: knows its members, takes snapshots, gives room back.
 
-each minute    the members, as etcd lists them: asked from now on, and kept in cluster.json
+each 10 s      the members, as etcd lists them: asked from now on, and kept in cluster.json
                a store that was full takes changes again, once enough was removed
 each hour      a member whose file is more than half empty gives that back, one server after the other
 each 6 hours   a snapshot, if anything changed: /var/lib/skerry/snapshots, the newest seven (snapshot.py)
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from skerry.fleet.cluster.etcd_server import EtcdServer
     from skerry.fleet.store.etcd import EtcdStore
 
-MEMBERS_EVERY_S = 60.0
+MEMBERS_EVERY_S = 10.0
+"""Soon: a server that shuts down says goodbye through the others, its own member stops beside it."""
 FULL_EVERY_S = 60.0
 ROOM_EVERY_S = 3600.0
 WORTH_BYTES = 64 * 1024 * 1024

@@ -6,16 +6,22 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from fakes.clock import FakeClock
+from fakes.clock import FakeClock, settle
+from fakes.service_manager import FakeChanges, FakeServices
+from fakes.source import FakeSource
 from skerry.entry.daemon.machine import LEAVE_AGAIN_S, Doors, Machine, Paths
 from skerry.entry.daemon.settings import Settings
 from skerry.entry.rest.machine import Node
+from skerry.fleet.state.node import Role
+from skerry.host.units.errors import ServiceManagerError
 from skerry.kit.http import HttpError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from skerry.host.units.interface import ServiceManager, UnitState
 
 
 class Busy:
@@ -46,6 +52,41 @@ def test_goodbye_is_said_again_where_no_server_heard_it(tmp_path: Path) -> None:
         await machine.clock.advance(3 * LEAVE_AGAIN_S)
         await leaving
         assert agent.said == 1
+
+    asyncio.run(story())
+
+
+class Deaf(FakeChanges):
+    """Of a bus that goes away."""
+
+    async def __anext__(self) -> UnitState:
+        raise ServiceManagerError("the bus went away")
+
+
+class BusGoes(FakeServices):
+    def changes(self, names: frozenset[str]) -> FakeChanges:
+        stream = Deaf(self)
+        self._streams.append(stream)
+        return stream
+
+
+def test_it_is_said_though_the_bus_went_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        source = FakeSource()
+
+        async def connect() -> ServiceManager:
+            return BusGoes(tmp_path)
+
+        doors = Doors(services=connect, clock=FakeClock())
+        machine = Machine(Paths.under(tmp_path), Settings(), doors, Node("5" * 32))
+        running = asyncio.create_task(machine.run_agent(source, Role.AGENT))
+        await settle()
+        assert "the bus went away; trying again" in caplog.text
+        await machine.leave(60)
+        assert source.left
+        running.cancel()
+        await asyncio.wait([running])
+        assert machine.agents == []
 
     asyncio.run(story())
 

@@ -130,31 +130,35 @@ class Machine:
     ) -> None:
         """Run the agent; while systemd cannot be reached the API goes on, and this is tried again."""
         said = ""
-        while True:
-            try:
-                services = await self.doors.services()
-                agent = Agent(
-                    source,
-                    services,
-                    self.paths.root,
-                    self.clock,
-                    self.node.id,
-                    kept=kept,
-                    boot=boot_id(self.paths.root),
-                    facts=lambda: self.facts(role, address),
-                )
-                self.agents.append(agent)
+        try:
+            while True:
                 try:
-                    await agent.run()
-                finally:
-                    self.agents.remove(agent)
-                    await services.close()
-            except* SkerryError as group:
-                reason = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
-                if reason != said:
-                    log.warning("units stay as they are for now: %s; trying again", reason)
-                said = reason
-            await self.clock.sleep(RETRY_S)
+                    services = await self.doors.services()
+                    agent = Agent(
+                        source,
+                        services,
+                        self.paths.root,
+                        self.clock,
+                        self.node.id,
+                        kept=kept,
+                        boot=boot_id(self.paths.root),
+                        facts=lambda: self.facts(role, address),
+                    )
+                    # Until there is another: where the bus goes first, as it may when the machine stops, the
+                    # one that failed of it is still to say goodbye.
+                    self.agents[:] = [agent]
+                    try:
+                        await agent.run()
+                    finally:
+                        await services.close()
+                except* SkerryError as group:
+                    reason = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
+                    if reason != said:
+                        log.warning("units stay as they are for now: %s; trying again", reason)
+                    said = reason
+                await self.clock.sleep(RETRY_S)
+        finally:
+            self.agents.clear()
 
     def end_join(self) -> None:
         """Of a member: a kill may have left the token, by which it would join again when it leaves."""

@@ -21,6 +21,7 @@ from skerry.entry.daemon.access import access_of_server
 from skerry.entry.daemon.checks import explaining
 from skerry.entry.daemon.server import make_server, serve
 from skerry.entry.daemon.tls import listen_tcp
+from skerry.entry.daemon.wiring import COLLECT
 from skerry.entry.rest.agents import Agents
 from skerry.entry.rest.app import Cluster, create_app
 from skerry.entry.rest.desired import Desired
@@ -94,6 +95,7 @@ async def main(folder: Path, port: int) -> None:
             await asyncio.sleep(0.01)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECT)
         group.create_task(serve(server, [listener]))
         print(url, flush=True)
         while asked := await asyncio.to_thread(sys.stdin.buffer.readline):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 GOODBYE_S = 8.0
 COLLECT = (10_000, 20, 20)
-"""When the collector of cycles looks. All that thousands of agents bring stays, and by its own rule it took two
+"""When the collector of cycles looks. What thousands of agents bring stays, and by its own rule it took two
 fifths of the processor while they joined; so a megabyte or two of garbage more lies about."""
 
 _MODULES = {"single": "single", "server": "serving", "agent": "agent"}

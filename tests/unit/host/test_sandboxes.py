@@ -29,7 +29,8 @@ def values(name: str, key: str) -> list[str]:
 
 def test_etcd_sees_no_key_of_an_authority_and_no_socket_of_root() -> None:
     hidden = {path.removeprefix("-") for path in values("skerry-etcd.service", "InaccessiblePaths")}
-    assert hidden >= {"/var/lib/skerry/pki/ca.key", "/var/lib/skerry/pki/store-ca.key"}
+    assert values("skerry-etcd.service", "TemporaryFileSystem") == ["/var/lib/skerry:ro"]
+    assert values("skerry-etcd.service", "BindPaths") == ["/var/lib/skerry/etcd"]
     assert hidden >= {"/run/skerry", "/run/dbus", "/run/systemd/private"}
 
 

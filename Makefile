@@ -17,12 +17,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cluster demo-update image test campaign check bench clean lock lint check-packages demo-packages test-packages bench-packages
+.PHONY: help demo demo-cluster demo-update image test campaign campaign-cluster check bench clean lock lint check-packages demo-packages test-packages bench-packages
 
 help: ## Show this.
 	@echo "Skerry: a small, immutable Debian host for containers. Start with: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-packages $(STAMP) ## Compose the image, boot it in a virtual machine, run containers on it.
 	@$(BIN)/skerry demo
@@ -43,6 +43,10 @@ campaign: test-packages image ## Cut the power of an upgrade at some 20,000 mome
 	@SKERRY_CUTS=$(or $(CUTS),20000) SKERRY_CUT_BOOTS=12 SKERRY_CAMPAIGN_TIMEOUT_S=14400 \
 	    $(BIN)/python -m pytest tests/campaign
 	@cat build/campaign.json
+
+campaign-cluster: test-packages image ## Fail the power, network and clocks of three virtual machines that are a cluster; half an hour.
+	@SKERRY_MACHINES=1 $(BIN)/python -m pytest -s tests/campaign/test_machines.py
+	@cat build/campaign-cluster.json
 
 check: lint ## Check style, types, and that imports point down, in seconds.
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from node_watch import FAILED
 from skerry.image.compose.build import Store, build
@@ -21,6 +22,10 @@ from skerry_lab.node import NodeImage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+# How long an example takes is the machine's affair; what hangs, pytest's own time limit ends.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 NODE_TEST_TIMEOUT_S = 900  # with what the first test has to wait for: the image and the first boot
 

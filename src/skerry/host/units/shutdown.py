@@ -22,4 +22,6 @@ def machine_stops(systemctl: str = SYSTEMCTL) -> bool:
     except ProgramError as error:
         log.warning("whether this machine stops cannot be told: %s", error)
         return False
-    return said.text.strip() == "stopping"
+    state = said.text.strip()
+    log.info("skerryd is to stop; the machine is %s, as systemd has it", state or "in no state")
+    return state == "stopping"

@@ -30,3 +30,13 @@ def test_what_systemd_says_counts(script: str, stops: bool, tmp_path: Path) -> N
 
 def test_where_nobody_can_tell_it_goes_on() -> None:
     assert machine_stops("/nonexistent/systemctl") is False
+
+
+def test_an_answer_that_was_cut_short_is_asked_for_again(tmp_path: Path) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(
+        f"#!/bin/sh\nif [ -e {tmp_path}/was ]; then echo stopping; exit 1; fi\n"
+        f"touch {tmp_path}/was\nkill -TERM $$\n"
+    )
+    program.chmod(0o755)
+    assert machine_stops(str(program))

@@ -30,7 +30,7 @@ PRIVILEGED = {
 }  # fmt: skip
 ABSENT = (
     "usr/bin/apt", "usr/bin/apt-get", "usr/bin/dpkg", "usr/bin/gcc", "usr/bin/cc", "usr/bin/ld",
-    "usr/bin/make", "usr/bin/perl", "usr/bin/gpg", "usr/bin/man", "usr/share/doc", "usr/share/man",
+    "usr/bin/make", "usr/bin/perl", "usr/bin/gpg", "usr/bin/man", "usr/share/doc-base", "usr/share/man",
     "usr/share/info", "usr/share/locale", "usr/include", "var/lib/dpkg", "etc/apt", "boot",
     "usr/lib/skerry/skerry/image/compose", "usr/lib/skerry/skerry_lab",
 )  # fmt: skip

@@ -32,7 +32,7 @@ def show(report: Reporter) -> None:
     click.echo(f"{BAD}: Skerry {releases.bad[BAD]}")
     clear(LAB)
     lab = Lab.create(LAB, report=report)
-    cloud_config = updates.settings(serve(lab.state, releases))
+    cloud_config = updates.settings(serve(lab.state, releases), tries=1)
     heading(f"A machine that runs {releases.before.version}, with this cloud-config")
     click.echo(indented(cloud_config))
     node = lab.add(NodeSpec("one", cloud_config), "qemu", NodeImage(releases.disk, None))

@@ -37,7 +37,7 @@ image: demo-packages $(STAMP) ## Compose the image of the operating system; what
 	@$(BIN)/skerry image build $(RECIPE)
 
 test: test-packages lint image ## Check and test everything, up to virtual machines that boot the image.
-	@$(BIN)/python -m pytest -o timeout=600 $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -o timeout=600 $(TESTS)
 
 campaign: test-packages image ## Cut the power of an upgrade at some 20,000 moments; figures go to build/campaign.json.
 	@SKERRY_CUTS=$(or $(CUTS),20000) SKERRY_CUT_BOOTS=12 SKERRY_CAMPAIGN_TIMEOUT_S=14400 \

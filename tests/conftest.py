@@ -44,10 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.maxfail = 1
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if {"nodes", "vm"} & set(item.path.parts) and not item.get_closest_marker("timeout"):
+        parts = set(item.path.parts)
+        if {"nodes", "vm"} & parts and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(NODE_TEST_TIMEOUT_S))
+        # With `-n 2 --dist loadgroup` what boots virtual machines runs in one process, in order, and the
+        # others in another: see docs/adr/0015.
+        item.add_marker(pytest.mark.xdist_group("machines" if {"campaign", "vm"} & parts else "others"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster_story import BEAT, FAILOVER_S, START, TEXT, TTL_S, Cluster, add_node, never_twice, now, watch_all
+from cluster_story import (
+    BEAT,
+    FAILOVER_S,
+    START,
+    TEXT,
+    TTL_S,
+    WITNESS,
+    Cluster,
+    add_node,
+    never_twice,
+    now,
+    watch_all,
+)
 from skerry_lab.cluster import form, ready
 from skerry_lab.errors import NodeError
 from skerry_lab.journal import Allowed
@@ -40,7 +52,7 @@ FENCED = ("fenced-1.service", "fenced-2.service", "fenced-box.container")
 IMAGE = "docker.io/library/busybox"
 BOX = f"""[Container]
 Image={IMAGE}
-Volume=/var/lib/witness:/var/lib/witness
+Volume={WITNESS}:{WITNESS}
 Volume=/proc/uptime:/uptime
 StopTimeout=1
 Exec=sh -c '{{}}'
@@ -76,6 +88,7 @@ def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> 
         node.start()
     for node in made.nodes.values():
         node.wait_ready(timeout_s=180)
+        node.run(["mkdir", WITNESS])  # Podman makes no directories for volumes
     with ThreadPoolExecutor() as threads:
         pulls = [
             threads.submit(node.run, ["podman", "pull", "--quiet", IMAGE], timeout_s=240)

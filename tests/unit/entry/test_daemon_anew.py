@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from skerry.entry.daemon.anew import without_others
-from skerry.fleet.access.records import MemberRecord, RevokedRecord, member_key, revoked_key
+from skerry.entry.daemon.anew import without_joins, without_others
+from skerry.fleet.access.records import (
+    MemberRecord,
+    RevokedRecord,
+    join_key,
+    member_key,
+    person_key,
+    revoked_key,
+)
 from skerry.fleet.cluster.transfer import Picture
 from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY, LeaderRecord
 from skerry.fleet.state.node import (
@@ -56,3 +63,9 @@ def test_the_other_servers_are_removed_and_all_else_stays() -> None:
     assert stands == {key: value for key, value in stood.items() if key not in gone} | removed
     assert [entry.key for entry in alone.entries] == sorted(stands)
     assert (alone.revision, alone.leases) == (7, {3: 9.0})
+
+
+def test_what_lets_machines_join_is_not_restored() -> None:
+    entries = tuple(Entry(key, b"{}", 1, 1, 1) for key in (join_key("1"), person_key("2")))
+    kept = without_joins(Picture(7, entries, {3: 9.0}))
+    assert kept == Picture(7, entries[1:], {3: 9.0})

@@ -14,12 +14,13 @@ from skerry.kit.errors import SkerryError
 SNAPSHOTS = Path("/var/lib/skerry/snapshots")
 REMOVED = Path("/var/lib/skerry/pki/removed.json")
 UNHEARD = (
-    "WARNING: this server kept no list of removed machines. Those that were removed after the snapshot was "
-    "taken are members again, with certificates that are good: `skerry node remove` them again, by their ids."
+    "WARNING: this server kept no list of what was removed and revoked. Machines that were removed after the "
+    "snapshot was taken are members again, and people's tokens that were revoked are good again: "
+    "`skerry node remove` and `skerry token revoke` them once more."
 )
 FORGOTTEN = (
-    "Of what was revoked after the snapshot, tokens are good again (`skerry token list`); machines stay out, "
-    "as far as this server had heard of their removal (`skerry node list`)."
+    "What was removed or revoked after the snapshot stays out, as far as this server had heard of it "
+    "(`skerry node list`, `skerry token list`). Tokens to join with are gone: make new ones."
 )
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -65,8 +66,9 @@ def snapshot(file: Path | None) -> None:
 def restore(file: Path | None, *, yes: bool) -> None:
     """Begin anew from a snapshot, with this server alone.
 
-    What changed since the snapshot is lost. Machines that were removed since stay out, as far as this server
-    had heard of it; tokens that were revoked since are good again. The other servers leave and join again.
+    What changed since the snapshot is lost. Machines that were removed and people's tokens that were revoked
+    since stay out, as far as this server had heard of it. Tokens to join with are gone. The other servers
+    leave and join again.
     Without FILE this server begins with what it holds itself, which is the way out where a majority of the
     servers is lost for good.
     """

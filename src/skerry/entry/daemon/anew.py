@@ -2,9 +2,11 @@
 
     members/, nodes/, presence/, reports/ of another server ─→ gone, and revoked/<id> instead
     leader, led, revoked/<this server>                      ─→ gone
+    tokens/join/, where it is restored from a file          ─→ gone
 
 Their certificates are good for a cluster that is no more: each has to join again. Placements on them stay:
-the scheduler knows how long nobody may run what was fenced there.
+the scheduler knows how long nobody may run what was fenced there. Which tokens to join with were used up or
+revoked since is not known, and new ones are cheap.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from skerry.entry.daemon.build import etcd_here, written_down
 from skerry.fleet.access.records import (
+    JOIN_PREFIX,
     MEMBERS_PREFIX,
     MemberRecord,
     RevokedRecord,
@@ -50,7 +53,9 @@ async def begin_anew(machine: Machine, membership: Membership, file: Path | None
         if file is None:
             restored = await rescue(state, server, membership, adapt=alone)
         else:
-            restored = await restore(state, file, server, membership, adapt=alone)
+            restored = await restore(
+                state, file, server, membership, adapt=lambda picture: without_joins(alone(picture))
+            )
         what = "from what this server held" if file is None else "from a snapshot"
         try:
             store = await EtcdStore.open(
@@ -83,6 +88,12 @@ def without_others(picture: Picture, node: str, at: float) -> Picture:
         for other in others
     ]
     return Picture(picture.revision, tuple(sorted(kept, key=lambda entry: entry.key)), picture.leases)
+
+
+def without_joins(picture: Picture) -> Picture:
+    """The picture without tokens to join with. Pure."""
+    kept = tuple(entry for entry in picture.entries if not entry.key.startswith(JOIN_PREFIX))
+    return Picture(picture.revision, kept, picture.leases)
 
 
 def _server(entry: Entry) -> str:

@@ -1,12 +1,13 @@
-"""Which machines were removed, kept on each server's own disk: a store that is restored has forgotten some.
+"""Who was removed, kept on each server's own disk: a store that is restored has forgotten some.
 
-    pki/removed.json   {"version": 1, "nodes": {id: RevokedRecord, …}}
+    pki/removed.json   {"version": 1, "nodes": {id: RevokedRecord, …}, "tokens": {id: expires, …}}
 
     store ─→ union with the file ─→ file ─→ what the store lacks is put back: refused again, on every server
 
 The file is of one cluster, and goes with its certificates. A machine that was let in again after its removal
 is in both, with the certificates that it has since; the later removal counts, and of one removal the later
-story.
+story. `tokens` are people's that were seen to go; no other ever has such an id. What a store lacks that was
+begun since the server started tells nothing: it may be new, and about to be restored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.fleet.access.records import AuditRecord, RevokedRecord, member_key, revoked_key
+from skerry.fleet.access.records import (
+    AuditRecord,
+    PersonToken,
+    RevokedRecord,
+    member_key,
+    person_key,
+    revoked_key,
+)
 from skerry.fleet.state.document import RecordError
 from skerry.fleet.state.node import node_key, presence_key
 from skerry.fleet.store.errors import StoreError
@@ -40,8 +48,11 @@ RETRY_S = 5.0
 log = logging.getLogger("skerry.access")
 
 
-class _File(msgspec.Struct, frozen=True):
-    nodes: dict[str, RevokedRecord]
+class Kept(msgspec.Struct, frozen=True):
+    """The file. `expires` is in seconds since 1970, 0 for never."""
+
+    nodes: dict[str, RevokedRecord] = {}
+    tokens: dict[str, float] = {}
     version: int = VERSION
 
 
@@ -79,17 +90,25 @@ class Ended:
 
     async def run(self) -> None:
         """For as long as the server runs."""
-        kept = self._read()
+        written = self._read()
+        kept = written or Kept()
         await self._known.ready()
+        held: dict[str, float] = {}
         while True:
             self._news.clear()
-            found = union(kept or {}, self._known.revocations)
-            if found != kept and self._write(found):
-                kept = found
+            people = self._known.people
+            gone = kept.tokens | {token: end for token, end in held.items() if token not in people}
+            gone = {token: end for token, end in gone.items() if not end or end > self._clock.now()}
+            held = {token: record.expires for token, record in people.items()}
+            kept = Kept(union(kept.nodes, self._known.revocations), gone)
+            if kept != written and self._write(kept):
+                written = kept
             try:
-                for node, record in found.items():
+                for node, record in kept.nodes.items():
                     if node != self._node and self._known.revocations.get(node) != record:
                         await self._put_back(record)
+                for token in gone.keys() & held.keys():
+                    await self._revoke_again(token)
             except StoreError as error:
                 log.debug("who was removed is not compared for now: %s", error.message)
                 await self._clock.sleep(RETRY_S)
@@ -110,24 +129,35 @@ class Ended:
             self._news.set()
             return
         log.warning("node %s was removed before this store was restored: it is refused again", node)
-        detail = "it was removed before the store was restored"
-        await self._audit.append(
-            AuditRecord(self._clock.now(), "daemon", "skerryd", "", f"DELETE /v1/nodes/{node}", 200, detail)
-        )
+        await self._tell(f"DELETE /v1/nodes/{node}", "it was removed before the store was restored")
 
-    def _read(self) -> dict[str, RevokedRecord] | None:
+    async def _revoke_again(self, token: str) -> None:
+        entry = await self._store.get(person_key(token))
+        if entry is None:
+            return
+        name = PersonToken.decode(entry.value).name
+        if not (await self._store.transact([unchanged(entry)], [Delete(entry.key)])).succeeded:
+            self._news.set()
+            return
+        log.warning("token %s was revoked before this store was restored: it is refused again", name)
+        await self._tell(f"DELETE /v1/tokens/{token}", f"{name} was revoked before the store was restored")
+
+    async def _tell(self, what: str, detail: str) -> None:
+        await self._audit.append(AuditRecord(self._clock.now(), "daemon", "skerryd", "", what, 200, detail))
+
+    def _read(self) -> Kept | None:
         """None where there is no file yet, or none that can be read."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_File).nodes
+            return msgspec.json.decode(self._path.read_bytes(), type=Kept)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
             log.error("%s cannot be read, and is begun anew: %s", self._path, error)  # noqa: TRY400
             return None
 
-    def _write(self, nodes: dict[str, RevokedRecord]) -> bool:
+    def _write(self, kept: Kept) -> bool:
         try:
-            write_atomic(self._path, msgspec.json.encode(_File(nodes)), mode=0o600)
+            write_atomic(self._path, msgspec.json.encode(kept), mode=0o600)
         except OSError as error:
             log.warning("who was removed cannot be kept in %s: %s", self._path, error.strerror)
             return False

@@ -127,6 +127,11 @@ class Known:
         return True
 
     @property
+    def people(self) -> Mapping[str, PersonToken]:
+        """Whose token is good, unless it has expired, by the token's id."""
+        return self._people.content
+
+    @property
     def revocations(self) -> Mapping[str, RevokedRecord]:
         """Who was removed, by node id."""
         return self._revoked.content

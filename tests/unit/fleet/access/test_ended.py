@@ -1,4 +1,4 @@
-"""A machine that was removed stays so, also where the store is restored from before."""
+"""What was removed or revoked stays so, also where the store is restored from before."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.clock import FakeClock, settle
 from skerry.fleet.access.audit import Audit
+from skerry.fleet.access.caller import PersonRole
 from skerry.fleet.access.ended import RETRY_S, Ended, later, union
+from skerry.fleet.access.errors import UnauthenticatedError
 from skerry.fleet.access.known import Known
 from skerry.fleet.access.members import Members
-from skerry.fleet.access.records import MemberRecord, RevokedRecord, member_key, revoked_key
+from skerry.fleet.access.records import MemberRecord, RevokedRecord, member_key, person_key, revoked_key
+from skerry.fleet.access.tokens import Tokens
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.memory import MemoryStore
 from skerry.fleet.trust.identity import Role
@@ -63,6 +67,56 @@ async def _restored(path: Path) -> None:
 
 def test_a_restored_store_learns_who_was_removed_and_a_server_never_removes_itself(tmp_path: Path) -> None:
     asyncio.run(_restored(tmp_path / "removed.json"))
+
+
+async def _revoked(path: Path) -> None:
+    clock = FakeClock()
+    before, restored = MemoryStore(clock=clock), MemoryStore(clock=clock)
+    tokens = Tokens(before, clock, "0" * 64)
+    async with serving(before, clock, path):
+        made = {
+            name: await tokens.create_person(name, PersonRole.ADMIN, ttl_s=ttl_s)
+            for name, ttl_s in (("eve", None), ("ann", None), ("bob", 60.0))
+        }
+        await settle()
+        for name in ("eve", "bob"):
+            await tokens.revoke_person(name)
+        await settle()
+    for record, _, _ in made.values():
+        await restored.transact([], [Put(person_key(record.id), record.encode())])
+    await clock.advance(61)
+    async with serving(restored, clock, path) as known:
+        left = [record.name for record in await Tokens(restored, clock, "0" * 64).people()]
+        assert left == ["ann", "bob"]  # bob's has expired: nobody needs to keep that it was revoked
+        known.person(made["ann"][1].text, "")
+        for name in ("eve", "bob"):
+            with pytest.raises(UnauthenticatedError):
+                known.person(made[name][1].text, "")
+        audited = [r.what for _, r in await Audit(restored, clock).newest()]
+        assert audited == [f"DELETE /v1/tokens/{made['eve'][0].id}"]
+
+
+def test_a_restored_store_learns_which_tokens_were_revoked(tmp_path: Path) -> None:
+    asyncio.run(_revoked(tmp_path / "removed.json"))
+
+
+async def _begun_anew(path: Path) -> None:
+    clock = FakeClock()
+    before = MemoryStore(clock=clock)
+    record, token, _ = await Tokens(before, clock, "0" * 64).create_person(
+        "ann", PersonRole.ADMIN, ttl_s=None
+    )
+    async with serving(before, clock, path):
+        pass
+    async with serving(MemoryStore(clock=clock), clock, path):
+        pass
+    await before.transact([], [Put(person_key(record.id), record.encode())])
+    async with serving(before, clock, path) as known:
+        known.person(token.text, "")
+
+
+def test_a_store_that_is_empty_until_it_is_restored_revokes_nothing(tmp_path: Path) -> None:
+    asyncio.run(_begun_anew(tmp_path / "removed.json"))
 
 
 async def _let_in(path: Path) -> None:

@@ -1,9 +1,8 @@
-"""Three virtual machines of the sealed image are a cluster; power, network and clocks fail them.
+"""Three virtual machines of the sealed image are a cluster; power, network, clock and store fail them.
 
-Only where SKERRY_MACHINES is set, as `make campaign-cluster` does: emulated, it takes a quarter of an hour
-and more. A witness outside writes down each start of each unit, and each change that was acknowledged
-(witness.py). Each test leaves the cluster whole for the next. The figures are left in
-build/campaign-cluster.json.
+Only where SKERRY_MACHINES is set, as `make campaign-cluster` does: emulated, it takes half an hour. A witness
+outside writes down each start of each unit, and each change that was acknowledged (witness.py). Each test
+leaves the cluster whole for the next. The figures are left in build/campaign-cluster.json.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import pytest
 
 from campaign.witness import Witness
 from node_watch import keep, watch
-from skerry_lab.cluster import form, ready
+from skerry_lab.cluster import API_PORT, form, ready
 from skerry_lab.journal import ALLOWED, Allowed, unexpected
 from skerry_lab.node import NodeSpec
 from skerry_lab.qemu import QemuNode
@@ -288,6 +287,12 @@ def test_one_loses_its_power_and_comes_back_with_its_clock_ahead(machines: Machi
     place_another(machines, "late.service", on=lost)
 
 
+def test_the_leader_loses_its_power(machines: Machines) -> None:
+    leader = machines.leader()
+    machines.lose(leader, "the leader loses its power")
+    machines.power_on(leader, "the leader of before")
+
+
 def test_the_clock_of_the_leader_jumps_back(machines: Machines) -> None:
     starts, leader = machines.starts(), machines.nodes[machines.leader()]
     begun = time.monotonic()
@@ -324,13 +329,49 @@ def test_one_is_cut_off(machines: Machines) -> None:
     assert {u: machines.starts()[u] for u in stay} == {u: starts[u] for u in stay}
 
 
+def test_all_lose_their_power(machines: Machines) -> None:
+    for node in machines.nodes.values():
+        node.kill_power()
+    begun = time.monotonic()
+    for node in machines.nodes.values():
+        node.start()
+    for node in machines.nodes.values():
+        node.wait_ready(timeout_s=BOOT_S)
+    machines.settle()
+    machines.figure("all lose their power: whole after", time.monotonic() - begun)
+
+
+def test_a_snapshot_is_restored(machines: Machines) -> None:
+    first = machines.nodes[machines.leader()]
+    others = [node for node in machines.nodes.values() if node is not first]
+    for node in machines.nodes.values():
+        node.run(["systemctl", "stop", "acknowledged.service"])
+    machines.nothing_lost()
+    starts = machines.starts()
+    on_first = {unit for unit in starts if machines.places()[unit] == first.name}
+    first.run(["skerry", "cluster", "snapshot", "/root/kept.snapshot"], timeout_s=COMMAND_S)
+    place(machines, "forgotten.service", on=first.name)
+    begun = time.monotonic()
+    first.run(["skerry", "cluster", "restore", "--yes", "/root/kept.snapshot"], timeout_s=COMMAND_S)
+    for node in others:
+        node.run(["skerry", "cluster", "leave", "--force"], timeout_s=COMMAND_S)
+        token = first.run(["skerry", "cluster", "token", "create", "--role", "server"], timeout_s=COMMAND_S)
+        url = f"https://{first.address}:{API_PORT}"
+        join = ["skerry", "cluster", "join", "--server", url, "--address", node.address]
+        node.run(join, stdin=token.text.splitlines()[0].encode() + b"\n", timeout_s=COMMAND_S)
+    machines.settle()
+    machines.figure("a snapshot is restored: whole after", time.monotonic() - begun)
+    machines.until(lambda: not machines.witness.alive("forgotten.service"), "what it does not know stops")
+    assert {u: machines.starts()[u] for u in on_first} == {u: starts[u] for u in on_first}
+
+
 def clock_of(node: QemuNode) -> float:
     """Seconds by which a machine's clock is ahead of ours."""
     before = time.time()
     return float(node.run(["date", "+%s"]).text) - (before + time.time()) / 2
 
 
-def place_another(machines: Machines, unit: str, on: str) -> None:
+def place(machines: Machines, unit: str, on: str) -> None:
     """A new unit is taken in, and runs on that machine."""
     node = machines.nodes[on]
     identity = node.read("/etc/machine-id").strip()
@@ -339,4 +380,9 @@ def place_another(machines: Machines, unit: str, on: str) -> None:
     node.run(["skerry", "unit", "start", f"/root/{unit}"], timeout_s=COMMAND_S)
     machines.until(lambda: machines.witness.alive(unit) == {on}, f"{unit} runs on {on}")
     machines.figure(f"{unit} runs after", time.monotonic() - begun)
-    node.run(["skerry", "unit", "destroy", unit], timeout_s=COMMAND_S)
+
+
+def place_another(machines: Machines, unit: str, on: str) -> None:
+    """A new unit runs on that machine, and is gone again."""
+    place(machines, unit, on)
+    machines.nodes[on].run(["skerry", "unit", "destroy", unit], timeout_s=COMMAND_S)

@@ -47,12 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        parts = set(item.path.parts)
-        if {"nodes", "vm"} & parts and not item.get_closest_marker("timeout"):
+        if {"nodes", "vm"} & set(item.path.parts) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(NODE_TEST_TIMEOUT_S))
-        # With `-n 2 --dist loadgroup` what boots virtual machines runs in one process, in order, and the
-        # others in another: see docs/adr/0015.
-        item.add_marker(pytest.mark.xdist_group("machines" if {"campaign", "vm"} & parts else "others"))
+        # With `-n 2 --dist loadgroup` each group runs in a process of its own, in order: see docs/adr/0015.
+        updates = "releases" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("updates" if updates else "others"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,8 +6,8 @@
 
 The file is of one cluster, and goes with its certificates. A machine that was let in again after its removal
 is in both, with the certificates that it has since; the later removal counts, and of one removal the later
-story. `tokens` are people's that were seen to go; no other ever has such an id. What a store lacks that was
-begun since the server started tells nothing: it may be new, and about to be restored.
+story. `tokens` are people's that were seen to go; no other ever has such an id. One that is not there when
+the server starts was not revoked for that: the store may be empty, and about to be restored.
 """
 
 from __future__ import annotations

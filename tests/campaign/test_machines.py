@@ -352,8 +352,11 @@ def test_a_snapshot_is_restored(machines: Machines) -> None:
     first.run(["skerry", "cluster", "snapshot", "/root/kept.snapshot"], timeout_s=COMMAND_S)
     place(machines, "forgotten.service", on=first.name)
     begun = time.monotonic()
+    for node in others:
+        node.run(["systemctl", "stop", "skerryd.service", "skerry-etcd.service"], timeout_s=COMMAND_S)
     first.run(["skerry", "cluster", "restore", "--yes", "/root/kept.snapshot"], timeout_s=COMMAND_S)
     for node in others:
+        node.run(["systemctl", "start", "skerryd.service"], timeout_s=COMMAND_S)
         node.run(["skerry", "cluster", "leave", "--force"], timeout_s=COMMAND_S)
         token = first.run(["skerry", "cluster", "token", "create", "--role", "server"], timeout_s=COMMAND_S)
         url = f"https://{first.address}:{API_PORT}"

@@ -306,6 +306,8 @@ def test_a_snapshot_is_restored(grown: Grown) -> None:
     grown.cluster.ask("etcdctl", "set", "/kept", "in the snapshot")
     grown.do("g1", "snapshot", "/root/kept.snapshot")
     grown.cluster.ask("etcdctl", "set", "/kept", "after the snapshot")
+    said = grown.refused("g1", "restore", "/root/kept.snapshot", "--yes")
+    assert f"other servers run: {grown['g3'].cable.address}" in said
     grown["g3"].run(["systemctl", "stop", "skerryd.service", "skerry-etcd.service"])
     grown.mark()
     grown.do("g1", "restore", "/root/kept.snapshot", "--yes")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from skerry.entry.daemon.anew import without_joins, without_others
+import asyncio
+
+from skerry.entry.daemon.anew import running_others, without_joins, without_others
 from skerry.fleet.access.records import (
     MemberRecord,
     RevokedRecord,
@@ -11,6 +13,7 @@ from skerry.fleet.access.records import (
     person_key,
     revoked_key,
 )
+from skerry.fleet.cluster.membership import Membership
 from skerry.fleet.cluster.transfer import Picture
 from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY, LeaderRecord
 from skerry.fleet.state.node import (
@@ -69,3 +72,17 @@ def test_what_lets_machines_join_is_not_restored() -> None:
     entries = tuple(Entry(key, b"{}", 1, 1, 1) for key in (join_key("1"), person_key("2")))
     kept = without_joins(Picture(7, entries, {3: 9.0}))
     assert kept == Picture(7, entries[1:], {3: 9.0})
+
+
+def test_servers_that_run_are_found_and_this_one_does_not_count() -> None:
+    async def story() -> None:
+        listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", 0)
+        port = listening.sockets[0].getsockname()[1]
+        servers = tuple(f"https://127.0.0.{n}:7443" for n in (1, 2, 3))
+        for here, found in (("127.0.0.1", ["127.0.0.2"]), ("127.0.0.2", [])):
+            membership = Membership("c", "home", HERE, Role.SERVER, here, servers)
+            assert await running_others(membership, port) == found
+        listening.close()
+        await listening.wait_closed()
+
+    asyncio.run(story())

@@ -63,12 +63,13 @@ def snapshot(file: Path | None) -> None:
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_yes
-def restore(file: Path | None, *, yes: bool) -> None:
+@click.option("--force", is_flag=True, help="Though other servers run.")
+def restore(file: Path | None, *, yes: bool, force: bool) -> None:
     """Begin anew from a snapshot, with this server alone.
 
     What changed since the snapshot is lost. Machines that were removed and people's tokens that were revoked
     since stay out, as far as this server had heard of it. Tokens to join with are gone. The other servers
-    leave and join again.
+    must not run (`systemctl stop skerryd skerry-etcd`); afterwards they leave and join again.
     Without FILE this server begins with what it holds itself, which is the way out where a majority of the
     servers is lost for good.
     """
@@ -77,7 +78,7 @@ def restore(file: Path | None, *, yes: bool) -> None:
     if not yes:
         click.confirm(f"Begin anew with this server alone, from {what}?", abort=True, err=True)
     if file is None:
-        answer = here("rescue")
+        answer = here("rescue", force=force)
     else:
         kept = SNAPSHOTS / "restoring"
         try:
@@ -87,7 +88,7 @@ def restore(file: Path | None, *, yes: bool) -> None:
         except OSError as error:
             raise SnapshotFileError(f"{file} cannot be copied to {kept}: {error.strerror}") from error
         try:
-            answer = here("restore", file=str(kept))
+            answer = here("restore", file=str(kept), force=force)
         finally:
             kept.unlink(missing_ok=True)
     print(

@@ -11,6 +11,8 @@ revoked since is not known, and new ones are cheap.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from skerry.fleet.access.records import (
     revoked_key,
 )
 from skerry.fleet.cluster.build import rescue, restore
+from skerry.fleet.cluster.membership import API_PORT, host_of
 from skerry.fleet.cluster.transfer import Picture
 from skerry.fleet.presence.leader import LEADER_KEY, LED_KEY
 from skerry.fleet.state.document import RecordError
@@ -39,7 +42,29 @@ if TYPE_CHECKING:
     from skerry.entry.daemon.machine import Machine
     from skerry.fleet.cluster.membership import Membership
 
+CONNECT_S = 3.0
+
 log = logging.getLogger("skerry.daemon")
+
+
+async def running_others(membership: Membership, port: int = API_PORT) -> list[str]:
+    """The addresses of other servers on which skerryd runs, as far as they can be reached.
+
+    They are a cluster of their own once this server has begun anew, maybe with a majority: what is fenced
+    would run in both.
+    """
+
+    async def runs(address: str) -> bool:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(address, port)
+            writer.close()
+            return True
+        return False
+
+    others = sorted({host_of(url) for url in membership.servers} - {membership.address})
+    answers = await asyncio.gather(*map(runs, others))
+    return [address for address, answer in zip(others, answers, strict=True) if answer]
 
 
 async def begin_anew(machine: Machine, membership: Membership, file: Path | None) -> None:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from skerry.entry.daemon.anew import begin_anew
+from skerry.entry.daemon.anew import begin_anew, running_others
 from skerry.entry.daemon.build import etcd_here, forget, init, join_cluster, migrate, tell_others
 from skerry.entry.daemon.front import BusyError
 from skerry.entry.rest.codec import RequestError
@@ -153,9 +153,9 @@ class ServerVerbs:
             await self._take_vote(asked.node)
             return view(membership)
         if verb == "restore":
-            return await self._anew(Path(asked.file))
+            return await self._anew(Path(asked.file), force=asked.force)
         if verb == "rescue":
-            return await self._anew(None)
+            return await self._anew(None, force=asked.force)
         raise not_here(verb, f"a server of {membership.name} already", hint="`skerry cluster leave` first")
 
     async def _leave(self, *, force: bool) -> None:
@@ -214,7 +214,7 @@ class ServerVerbs:
             finally:
                 client.close()
 
-    async def _anew(self, file: Path | None) -> HereView:
+    async def _anew(self, file: Path | None, *, force: bool) -> HereView:
         """Begin anew with this server alone, from a snapshot or from what it holds itself."""
         machine, membership = self._machine, self._membership()
         if file is not None:
@@ -222,6 +222,13 @@ class ServerVerbs:
         if isinstance(self._opened, Gate):
             raise not_here(
                 "restore", "a server with its store in a file", hint="`skerry cluster migrate` first"
+            )
+        if not force and (others := await running_others(membership)):
+            raise RequestError(
+                409,
+                "refused",
+                f"other servers run: {', '.join(others)}",
+                hint="on each, `systemctl stop skerryd skerry-etcd`; what is fenced would run twice else",
             )
 
         async def anew() -> None:

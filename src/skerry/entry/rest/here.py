@@ -33,7 +33,7 @@ VERBS = ("init", "join", "leave", "member", "migrate", "rescue", "restore", "sna
 
 
 class HereOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a verb needs; the rest is absent. `force`: though units are here that go with it.
+    """What a verb needs; the rest is absent. `force`: though units are here that go with it, or servers run.
 
     `address` is where other machines reach this one, `file` a path on this machine, `node` a server's id.
     `etcd` false leaves the first server's store in its file: the cluster can have agents, no more servers.

@@ -9,7 +9,8 @@ it ends before the store can give the key to another, also where this process wa
 
 Nobody hears the machine of a leader but the leader itself, which proves nothing to the others. So what it is
 promised counts from when the store last renewed the lease (`age_s`); and where the lease ran out, the next
-leader knows that this was so long ago (`silent`).
+leader knows that this was so long ago (`silent`). A server that finds its own `led` when it takes the office
+again knows that nobody has led meanwhile (`resumes`): what it heard of machines is all that anybody did.
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ class Leading(Protocol):
     def silent(self) -> Silent | None:
         """While this server leads: who led before, where its lease ran out."""
 
+    @property
+    def resumes(self) -> bool:
+        """While this server leads: whether it led before, too, and nobody since."""
+
     def age_s(self, node: str) -> float:
         """By how much what a machine is promised now counts from earlier; 0 for all but this server's own."""
 
@@ -119,6 +124,8 @@ class Leadership:
         self._claimed: float | None = None  # the last renewal of the lease, while our key may stand under it
         self._doubt = False  # whether a transaction that wrote our key may still be carried out
         self._silent: Silent | None = None
+        self._office_before = 0  # the revision at which this life of the server took the office last
+        self._resumes = False
         self._leader: LeaderRecord | None = None
         self._changed = asyncio.Event()
         self._again = asyncio.Event()
@@ -140,6 +147,10 @@ class Leadership:
     @property
     def silent(self) -> Silent | None:
         return self._silent if self.is_leader else None
+
+    @property
+    def resumes(self) -> bool:
+        return self._resumes and self.is_leader
 
     def age_s(self, node: str) -> float:
         if self._claimed is None or node != self._record.node:
@@ -225,7 +236,10 @@ class Leadership:
         if result.succeeded:
             self._created = result.revision
             self._until = asked + self._lease_s
-            self._silent = self._led_before(result.found[1])
+            led = result.found[1]
+            self._silent = self._led_before(led)
+            self._resumes = bool(led) and led[0].mod_revision == self._office_before
+            self._office_before = result.revision
             log.info("this server leads from now on")
             self._tell()
             return
@@ -344,6 +358,10 @@ class Alone:
     @property
     def silent(self) -> Silent | None:
         return None
+
+    @property
+    def resumes(self) -> bool:
+        return False
 
     def age_s(self, node: str) -> float:
         return 0.0

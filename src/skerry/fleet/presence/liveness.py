@@ -3,9 +3,10 @@
 Nothing here waits, writes or asks the time. A machine that has not been heard for a TTL is LOST; one that
 said goodbye has LEFT at once. A new leader has heard nobody, and gives everyone two TTLs before it says so
 of those that were READY; but who is known to have been silent already, as the leader before is, has what is
-left of its TTL, and HEARING_S at least. One that was lost is taken back after a moment: what was decided
-because it was lost is written by then. A second machine with the same id is told by another `boot` while the
-first lives.
+left of its TTL, and HEARING_S at least. A leader that lost the office, and took it again before anybody else,
+goes on with what it heard, and RESUMING_S at least for those whom it could not answer meanwhile. A machine
+that was lost is taken back after a moment: what was decided because it was lost is written by then. A second
+one with the same id is told by another `boot` while the first lives.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SETTLE_S = 3.0
 HEARING_S = 7.5
+RESUMING_S = 10.0
 MANY = 20
 
 
@@ -92,11 +94,15 @@ class LivenessTable:
         records: Mapping[str, tuple[PresenceRecord, int]],
         at: float,
         silent: Mapping[str, float] | None = None,
+        *,
+        resumes: bool = False,
     ) -> None:
         """Start anew from what the store holds, each record with its revision: this server leads from now.
 
-        `silent`: those of whom is known since when they were silent.
+        `silent`: those of whom is known since when they were silent. `resumes`: nobody else has led since
+        this table was kept, so nobody was heard, or promised anything, by another.
         """
+        heard = {name: node.heard for name, node in self._nodes.items() if resumes and node.heard is not None}
         self._nodes.clear()
         self._queue.clear()
         for name, (record, revision) in records.items():
@@ -104,7 +110,9 @@ class LivenessTable:
             node.ready_since = node.revision = revision
             if record.liveness is Liveness.READY:
                 deadline = at + 2 * self.ttl_s
-                if silent and name in silent:
+                if name in heard:
+                    deadline = max(heard[name] + self.ttl_s, at + RESUMING_S)
+                elif silent and name in silent:
                     deadline = max(silent[name] + self.ttl_s, at + HEARING_S)
                 self._expect(name, node, deadline)
 

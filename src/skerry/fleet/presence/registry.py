@@ -197,7 +197,10 @@ class Registry:
                 log.warning("what is known of %s cannot be read: %s", name, error.message)
         silent = self._leading.silent
         self._table.begin(
-            records, self._clock.monotonic(), {silent.node: silent.since} if silent is not None else None
+            records,
+            self._clock.monotonic(),
+            {silent.node: silent.since} if silent is not None else None,
+            resumes=self._leading.resumes,
         )
         self._begun = True
         self._ready.set()

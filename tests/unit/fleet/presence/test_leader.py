@@ -173,6 +173,41 @@ def test_nothing_is_known_of_a_leader_that_went_in_order_or_began_anew() -> None
     asyncio.run(scenario())
 
 
+def test_a_leader_that_nobody_has_replaced_resumes() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cut = Cut(store)
+        a = Leadership(cut, "a", "", clock)
+
+        async def away(seconds: float) -> None:
+            cut.fault = Fault.AWAY
+            await clock.advance(seconds)
+            cut.fault = None
+
+        async with running(a):
+            assert not a.resumes
+            for _ in range(2):
+                await away(3 * LEASE_S)
+                assert (a.is_leader, a.resumes) == (False, False)
+                await clock.advance(3)
+                assert (a.is_leader, a.resumes) == (True, True)
+            b = Leadership(store, "b", "", clock)
+            async with running(b) as tasks:
+                await away(3 * LEASE_S)
+                assert (b.is_leader, b.resumes) == (True, False)
+                tasks[0].cancel()  # in order, so that nothing tells of it
+                await clock.advance(3)
+                assert (a.is_leader, a.resumes) == (True, False)
+        async with running(Leadership(store, "a", "", clock)) as _:
+            pass
+        again = Leadership(store, "a", "", clock)
+        async with running(again):
+            assert (again.is_leader, again.resumes) == (True, False)
+
+    asyncio.run(scenario())
+
+
 def test_a_claim_that_may_still_come_true_counts_as_one() -> None:
     """Of which nobody heard whether it was made; it was not, then, and is made when the other leader goes."""
 
@@ -230,6 +265,7 @@ def test_no_promise_counts_from_after_what_the_next_leader_goes_by(
         promised: dict[str, float] = {}
         judged: set[tuple[str, float]] = set()
         standing: dict[str, tuple[Leadership, asyncio.Task[None]]] = {}
+        terms: list[tuple[Leadership, object]] = []
 
         def begin(name: str) -> None:
             one = Leadership(cuts[name], name, "", clock)
@@ -243,6 +279,9 @@ def test_no_promise_counts_from_after_what_the_next_leader_goes_by(
             leads = [one for one, _ in standing.values() if one.is_leader]
             assert len(leads) <= 1
             for leader in leads:
+                if (leader, leader.fence) not in terms[-1:]:
+                    assert not leader.resumes or terms[-1][0] is leader
+                    terms.append((leader, leader.fence))
                 silent = leader.silent
                 if silent is not None and (silent.node, silent.since) not in judged:
                     judged.add((silent.node, silent.since))

@@ -10,6 +10,7 @@ from skerry.fleet.presence.heartbeat import Contact, Heartbeat
 from skerry.fleet.presence.liveness import (
     HEARING_S,
     MANY,
+    RESUMING_S,
     SETTLE_S,
     DuplicateNodeError,
     LivenessTable,
@@ -112,6 +113,26 @@ def test_of_whom_is_known_since_when_it_is_silent_has_the_rest_of_a_ttl() -> Non
     table.begin({"a": (there, 3), "b": (there, 4)}, at=100, silent={"a": 80})
     assert table.due(100 + HEARING_S - 0.1, 0) == []  # nobody could hear it before
     assert [t.node for t in table.due(100 + HEARING_S, 0)] == ["a"]
+
+
+def test_who_resumes_goes_on_with_what_it_heard() -> None:
+    table = LivenessTable(15)
+    there = {name: (PresenceRecord(FACTS, READY, 0), 3) for name in "abc"}
+    table.begin(there, at=0)
+    table.heard("a", BEAT, at=100, now=0)
+    table.heard("b", BEAT, at=104, now=0)
+    table.begin(there, at=101, resumes=True)
+    assert table.due(114.9, 0) == []
+    assert [t.node for t in table.due(115, 0)] == ["a"]
+    table.begin(there, at=116, resumes=True)
+    assert table.due(116 + 2 * 15 - 0.1, 0) == []  # the table of before had heard nobody
+    table.heard("b", BEAT, at=150, now=0)
+    table.begin(there, at=163, resumes=True)
+    assert table.due(163 + RESUMING_S - 0.1, 0) == []  # nobody was answered for a while
+    assert [t.node for t in table.due(163 + RESUMING_S, 0)] == ["b"]
+    table.heard("c", BEAT, at=180, now=0)
+    table.begin(there, at=181)
+    assert table.due(181 + 2 * 15 - 0.1, 0) == []
 
 
 def test_a_second_machine_with_the_id_of_one_that_lives_is_refused() -> None:

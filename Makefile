@@ -44,7 +44,7 @@ campaign: test-packages image ## Cut the power of an upgrade at some 20,000 mome
 	    $(BIN)/python -m pytest tests/campaign
 	@cat build/campaign.json
 
-campaign-cluster: test-packages image ## Fail the power, network and clocks of three virtual machines that are a cluster; half an hour.
+campaign-cluster: test-packages image ## Fail the power, network and clocks of three virtual machines that are a cluster; a quarter of an hour.
 	@SKERRY_MACHINES=1 $(BIN)/python -m pytest -s tests/campaign/test_machines.py
 	@cat build/campaign-cluster.json
 

@@ -1,8 +1,8 @@
 """Three virtual machines of the sealed image are a cluster; power, network, clock and store fail them.
 
-Only where SKERRY_MACHINES is set, as `make campaign-cluster` does: emulated, it takes a quarter of an hour. A witness
-outside writes down each start of each unit, and each change that was acknowledged (witness.py). Each test
-leaves the cluster whole for the next. The figures are left in build/campaign-cluster.json.
+Only where SKERRY_MACHINES is set, as `make campaign-cluster` does: emulated, it takes a quarter of an hour. A
+witness outside writes down each start of each unit, and each change that was acknowledged (witness.py). Each
+test leaves the cluster whole for the next. The figures are left in build/campaign-cluster.json.
 """
 
 from __future__ import annotations

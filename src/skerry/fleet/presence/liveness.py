@@ -4,9 +4,9 @@ Nothing here waits, writes or asks the time. A machine that has not been heard f
 said goodbye has LEFT at once. A new leader has heard nobody, and gives everyone two TTLs before it says so
 of those that were READY; but who is known to have been silent already, as the leader before is, has what is
 left of its TTL, and HEARING_S at least. A leader that lost the office, and took it again before anybody else,
-goes on with what it heard, and RESUMING_S at least for those whom it could not answer meanwhile. A machine
-that was lost is taken back after a moment: what was decided because it was lost is written by then. A second
-one with the same id is told by another `boot` while the first lives.
+goes on with the times that ran, and gives those whom it could not answer meanwhile RESUMING_S at least. A
+machine that was lost is taken back after a moment: what was decided because it was lost is written by then. A
+second one with the same id is told by another `boot` while the first lives.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class LivenessTable:
         `silent`: those of whom is known since when they were silent. `resumes`: nobody else has led since
         this table was kept, so nobody was heard, or promised anything, by another.
         """
-        heard = {name: node.heard for name, node in self._nodes.items() if resumes and node.heard is not None}
+        deadlines = {name: node.deadline for name, node in self._nodes.items() if resumes}
         self._nodes.clear()
         self._queue.clear()
         for name, (record, revision) in records.items():
@@ -110,8 +110,8 @@ class LivenessTable:
             node.ready_since = node.revision = revision
             if record.liveness is Liveness.READY:
                 deadline = at + 2 * self.ttl_s
-                if name in heard:
-                    deadline = max(heard[name] + self.ttl_s, at + RESUMING_S)
+                if name in deadlines:
+                    deadline = max(deadlines[name], at + RESUMING_S)
                 elif silent and name in silent:
                     deadline = max(silent[name] + self.ttl_s, at + HEARING_S)
                 self._expect(name, node, deadline)

@@ -115,23 +115,35 @@ def test_of_whom_is_known_since_when_it_is_silent_has_the_rest_of_a_ttl() -> Non
     assert [t.node for t in table.due(100 + HEARING_S, 0)] == ["a"]
 
 
-def test_who_resumes_goes_on_with_what_it_heard() -> None:
+def test_who_resumes_goes_on_with_the_times_that_ran() -> None:
     table = LivenessTable(15)
-    there = {name: (PresenceRecord(FACTS, READY, 0), 3) for name in "abc"}
-    table.begin(there, at=0)
+    there = {name: (PresenceRecord(FACTS, READY, 0), 3) for name in "abcd"}
+    table.begin(there, at=90, silent={"d": 89})
+    table.heard("a", BEAT, at=91, now=0)
+    table.heard("b", BEAT, at=93, now=0)
+    for at in (93.5, 94):
+        table.begin(there, at=at, silent={"here": 88}, resumes=True)
+    assert table.due(103.9, 0) == []
+    lost = {at: [t.node for t in table.due(at, 0)] for at in (104, 106, 108, 119.9, 120)}
+    assert lost == {
+        104: ["d"],
+        106: ["a"],
+        108: ["b"],
+        119.9: [],
+        120: ["c"],
+    }  # "d" was silent before all this
+
+
+def test_who_could_not_be_answered_has_a_while_when_the_leader_resumes() -> None:
+    table = LivenessTable(15)
+    there = {"a": (PresenceRecord(FACTS, READY, 0), 3)}
+    table.begin(there, at=90)
     table.heard("a", BEAT, at=100, now=0)
-    table.heard("b", BEAT, at=104, now=0)
-    table.begin(there, at=101, resumes=True)
-    assert table.due(114.9, 0) == []
-    assert [t.node for t in table.due(115, 0)] == ["a"]
-    table.begin(there, at=116, resumes=True)
-    assert table.due(116 + 2 * 15 - 0.1, 0) == []  # the table of before had heard nobody
-    table.heard("b", BEAT, at=150, now=0)
-    table.begin(there, at=163, resumes=True)
-    assert table.due(163 + RESUMING_S - 0.1, 0) == []  # nobody was answered for a while
-    assert [t.node for t in table.due(163 + RESUMING_S, 0)] == ["b"]
-    table.heard("c", BEAT, at=180, now=0)
-    table.begin(there, at=181)
+    table.begin(there, at=113, resumes=True)
+    assert table.due(113 + RESUMING_S - 0.1, 0) == []
+    assert [t.node for t in table.due(113 + RESUMING_S, 0)] == ["a"]
+    table.heard("a", BEAT, at=180, now=0)
+    table.begin(there, at=181)  # another led meanwhile
     assert table.due(181 + 2 * 15 - 0.1, 0) == []
 
 

@@ -76,13 +76,11 @@ def test_what_lets_machines_join_is_not_restored() -> None:
 
 def test_servers_that_run_are_found_and_this_one_does_not_count() -> None:
     async def story() -> None:
-        listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", 0)
-        port = listening.sockets[0].getsockname()[1]
-        servers = tuple(f"https://127.0.0.{n}:7443" for n in (1, 2, 3))
-        for here, found in (("127.0.0.1", ["127.0.0.2"]), ("127.0.0.2", [])):
-            membership = Membership("c", "home", HERE, Role.SERVER, here, servers)
-            assert await running_others(membership, port) == found
-        listening.close()
-        await listening.wait_closed()
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            servers = tuple(f"https://127.0.0.{n}:{port}" for n in (1, 2, 3))
+            for here, found in (("127.0.0.1", ["127.0.0.2"]), ("127.0.0.2", [])):
+                membership = Membership("c", "home", HERE, Role.SERVER, here, servers)
+                assert await running_others(membership) == found
 
     asyncio.run(story())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from fakes.clock import FakeClock, settle
@@ -122,6 +123,24 @@ def test_a_file_that_is_no_snapshot_is_refused_before_the_role_ends(tmp_path: Pa
         assert "is no snapshot" in await refused(server.do("restore", HereOrder(file=str(there))))
         assert "cannot be read" in await refused(server.do("restore", HereOrder()))
         assert not machine.turns.wanted.is_set()
+
+    asyncio.run(story())
+
+
+def test_nothing_begins_anew_while_another_server_runs_unless_forced(tmp_path: Path) -> None:
+    async def story() -> None:
+        machine = machine_at(tmp_path)
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", 0) as other:
+            url = f"https://127.0.0.2:{other.sockets[0].getsockname()[1]}"
+            verbs = ServerVerbs(machine, lambda: msgspec.structs.replace(IN_ETCD, servers=(url,)), None)
+            said = await refused(verbs.do("rescue", HereOrder()))
+            assert "other servers run: 127.0.0.2 (on each, `systemctl stop" in said
+            assert not machine.turns.wanted.is_set()
+            begun = asyncio.create_task(verbs.do("rescue", HereOrder(force=True)))
+            async with asyncio.timeout(10):
+                await machine.turns.wanted.wait()
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
 
     asyncio.run(story())
 

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from skerry.entry.daemon.build import etcd_here, written_down
 from skerry.fleet.access.records import (
@@ -47,14 +48,14 @@ CONNECT_S = 3.0
 log = logging.getLogger("skerry.daemon")
 
 
-async def running_others(membership: Membership, port: int = API_PORT) -> list[str]:
+async def running_others(membership: Membership) -> list[str]:
     """The addresses of other servers on which skerryd runs, as far as they can be reached.
 
     They are a cluster of their own once this server has begun anew, maybe with a majority: what is fenced
     would run in both.
     """
 
-    async def runs(address: str) -> bool:
+    async def runs(address: str, port: int) -> bool:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CONNECT_S):
                 _, writer = await asyncio.open_connection(address, port)
@@ -62,9 +63,10 @@ async def running_others(membership: Membership, port: int = API_PORT) -> list[s
             return True
         return False
 
-    others = sorted({host_of(url) for url in membership.servers} - {membership.address})
-    answers = await asyncio.gather(*map(runs, others))
-    return [address for address, answer in zip(others, answers, strict=True) if answer]
+    known = {(host_of(url), urlsplit(url).port or API_PORT) for url in membership.servers}
+    others = sorted(place for place in known if place[0] != membership.address)
+    answers = await asyncio.gather(*(runs(*place) for place in others))
+    return [address for (address, _), answer in zip(others, answers, strict=True) if answer]
 
 
 async def begin_anew(machine: Machine, membership: Membership, file: Path | None) -> None:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node_watch import watch
+from skerry_lab.errors import NodeError
 from skerry_lab.node import NodeSpec
 from skerry_lab.nspawn import NspawnNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from skerry_lab.journal import Allowed
@@ -83,7 +84,18 @@ class Cluster:
 
     def starts(self) -> dict[str, int]:
         """How often each plain unit was started, on all nodes together."""
-        return {unit: sum(map(len, self.seen(unit).values())) for unit in self.plain}
+        return {unit: self.count(unit) for unit in self.plain}
+
+    def count(self, unit: str) -> int:
+        """How many lines its witness wrote, on all nodes together."""
+        return sum(map(len, self.seen(unit).values()))
+
+    def all_run(self, units: Iterable[str], *, without: str = "", by: tuple[str, ...] = ()) -> bool:
+        """Whether these units run, as one of these servers says, and nothing on the node `without`."""
+        with contextlib.suppress(AssertionError, NodeError, ValueError):
+            machines = self.machines(by)
+            return set(units) <= machines.keys() and without not in machines.values()
+        return False
 
     def until(self, what: Callable[[], bool], timeout_s: float) -> float:
         """Seconds until it is so."""

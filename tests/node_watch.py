@@ -44,6 +44,13 @@ def watch(request: pytest.FixtureRequest, node: Node, directory: Path) -> Iterat
         )
 
 
+def leave(request: pytest.FixtureRequest, *nodes: Node) -> None:
+    """The end of a module: its nodes are switched off, unless --sit keeps them to look at."""
+    if not request.config.getoption("--sit"):
+        for node in nodes:
+            node.kill_power()
+
+
 def fetch(node: Node, port: int, *, timeout_s: float = 60) -> str:
     """The page at a port of the node, once its server answers."""
     end = time.monotonic() + timeout_s

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from node_watch import watch
+from cluster_story import watch_all
+from node_watch import leave, watch
 from skerry_lab.node import NodeSpec
 
 if TYPE_CHECKING:
@@ -33,14 +34,16 @@ def node(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> Ite
     made.start()
     made.wait_ready(timeout_s=60)
     yield made
-    if not request.config.getoption("--sit"):
-        made.kill_power()
+    leave(request, made)
 
 
 @pytest.fixture(autouse=True)
-def expected_errors(
-    request: pytest.FixtureRequest, node: Node, logs_directory: Path
-) -> Iterator[list[Allowed]]:
-    """Watches the journal; a test adds to this list the errors that it provokes."""
-    with watch(request, node, logs_directory) as expected:
+def expected_errors(request: pytest.FixtureRequest, logs_directory: Path) -> Iterator[list[Allowed]]:
+    """Watches the journal, of all nodes where the module has a cluster; a test adds to this list the errors
+    that it provokes."""
+    if "cluster" in request.fixturenames:
+        watching = watch_all(request, request.getfixturevalue("cluster"), logs_directory)
+    else:
+        watching = watch(request, request.getfixturevalue("node"), logs_directory)
+    with watching as expected:
         yield expected

@@ -28,8 +28,8 @@ from cluster_story import (
     add_node,
     never_twice,
     now,
-    watch_all,
 )
+from node_watch import leave
 from skerry_lab.cluster import form, ready
 from skerry_lab.errors import NodeError
 from skerry_lab.journal import Allowed
@@ -49,6 +49,7 @@ SMALL = {"s3": 512 << 20, "a1": 64 << 20}
 BOXES = tuple(f"box-{n}.container" for n in range(3))
 PLAIN = (*(f"plain-{n}.service" for n in range(10)), *BOXES)
 FENCED = ("fenced-1.service", "fenced-2.service", "fenced-box.container")
+UNITS = (*PLAIN, *FENCED)
 IMAGE = "docker.io/library/busybox"
 BOX = f"""[Container]
 Image={IMAGE}
@@ -108,29 +109,11 @@ def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> 
         first.put(f"/root/u/{unit}", on_an_agent(text))
     first.run(["sh", "-c", "cd /root/u && skerry unit start plain-* box-* fenced-*"], timeout_s=180)
     yield made
-    if not request.config.getoption("--sit"):
-        for node in made.nodes.values():
-            node.kill_power()
-
-
-@pytest.fixture(autouse=True)
-def expected_errors(
-    request: pytest.FixtureRequest, cluster: Cluster, logs_directory: Path
-) -> Iterator[list[Allowed]]:
-    """A test adds to this list the errors that it provokes."""
-    with watch_all(request, cluster, logs_directory) as allowed:
-        yield allowed
-
-
-def all_run(cluster: Cluster, without: str = "", by: tuple[str, ...] = SERVERS) -> bool:
-    with contextlib.suppress(AssertionError, NodeError, ValueError):
-        machines = cluster.machines(by)
-        return {*PLAIN, *FENCED} <= machines.keys() and without not in machines.values()
-    return False
+    leave(request, *made.nodes.values())
 
 
 def test_it_is_built_with_a_unit_running_on(cluster: Cluster) -> None:
-    cluster.until(lambda: all_run(cluster), 60)
+    cluster.until(lambda: cluster.all_run(UNITS), 60)
     assert sum(map(len, cluster.seen("before.service").values())) == 1
     assert set(cluster.starts().values()) == {1}
     assert set(cluster.machines().values()) == {*SERVERS, *AGENTS}
@@ -193,7 +176,7 @@ def fault(cluster: Cluster, *touched: str) -> Iterator[Fault]:
     yield done
     done.say()
     ready(cluster.nodes["s1"], 5, timeout_s=180)
-    cluster.until(lambda: all_run(cluster), 180)
+    cluster.until(lambda: cluster.all_run(UNITS), 180)
     after = cluster.starts()
     stay = {unit for unit in PLAIN if machines[unit] not in touched}
     assert {unit: after[unit] for unit in stay} == {unit: starts[unit] for unit in stay}
@@ -228,7 +211,7 @@ def test_an_agent_loses_its_power(cluster: Cluster) -> None:
     lost = cluster.machines()["fenced-1.service"]
     with fault(cluster, lost) as done:
         cluster.nodes[lost].kill_power()
-        cluster.until(lambda: all_run(cluster, without=lost), 120)
+        cluster.until(lambda: cluster.all_run(UNITS, without=lost), 120)
         after = cluster.machines()
         assert {unit for unit in after if done.machines[unit] != after[unit]} == done.on(lost)
         took = done.moved_in_s(*done.on(lost))
@@ -242,7 +225,7 @@ def test_a_node_that_is_cut_off_runs_nothing_fenced(cluster: Cluster) -> None:
     with fault(cluster, cut):
         cluster.nodes[cut].set_network(up=False)
         try:
-            cluster.until(lambda: all_run(cluster, without=cut), 120)
+            cluster.until(lambda: cluster.all_run(UNITS, without=cut), 120)
         finally:
             cluster.nodes[cut].set_network(up=True)
 
@@ -260,7 +243,7 @@ def test_a_daemon_that_stands_still_runs_nothing_fenced(
         node.run(["kill", "-STOP", pid])
         try:
             fenced = done.on(held) & set(FENCED)
-            cluster.until(lambda: all_run(cluster, without=held), 120)
+            cluster.until(lambda: cluster.all_run(UNITS, without=held), 120)
             took = done.moved_in_s(*fenced)
             print(f"all ran again after {took:.1f} s")
             assert took < FAILOVER_S
@@ -328,7 +311,7 @@ def test_a_clock_is_ten_minutes_ahead(cluster: Cluster) -> None:
             done.say((SKEWED,))
             cluster.until(lambda: behind(cluster, by=SKEWED) == 4, 60)  # it knows of each with its heartbeat
             cluster.nodes[stopped].run(["systemctl", "stop", "skerryd.socket", "skerryd.service"])
-            cluster.until(lambda: all_run(cluster, without=stopped), 120)
+            cluster.until(lambda: cluster.all_run(UNITS, without=stopped), 120)
             cluster.nodes[stopped].run(["systemctl", "start", "skerryd.service"])
         finally:
             node.run(["rm", "/run/systemd/system/skerryd.service.d/skew.conf"])
@@ -343,7 +326,7 @@ def test_the_leader_loses_its_power(cluster: Cluster) -> None:
         cluster.nodes[lost].kill_power()
         done.say(others)
         print(f"changes were taken again after {now() - done.begun:.1f} s")
-        cluster.until(lambda: all_run(cluster, without=lost, by=others), 180)
+        cluster.until(lambda: cluster.all_run(UNITS, without=lost, by=others), 180)
         took = done.moved_in_s(*done.on(lost))
         print(f"all ran again after {took:.1f} s")
         assert took < 2 * TTL_S  # 16 to 20 s: an election of etcd may be part of it

@@ -6,21 +6,18 @@ cluster_story.py.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster_story import START, TEXT, Cluster, add_node, watch_all
+from cluster_story import START, TEXT, Cluster, add_node
+from node_watch import leave
 from skerry_lab.cluster import form, ready
-from skerry_lab.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from skerry_lab.journal import Allowed
     from skerry_lab.lab import Lab
     from skerry_lab.node import NodeImage
 
@@ -29,6 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 SERVER, AGENTS = "c1", ("c2", "c3")
 SPREAD = tuple(f"spread-{n}.service" for n in range(6))
 FENCED = "fenced.service"
+UNITS = (*SPREAD, FENCED)
 ACCEPT_NEW = "Host *\n  StrictHostKeyChecking accept-new\n"
 
 
@@ -49,25 +47,7 @@ def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> 
     first.put(f"/root/u/{FENCED}", TEXT.format(START) + fenced)
     first.run(["sh", "-c", "skerry unit start /root/u/*"], timeout_s=120)
     yield made
-    if not request.config.getoption("--sit"):
-        for node in made.nodes.values():
-            node.kill_power()
-
-
-@pytest.fixture(autouse=True)
-def expected_errors(
-    request: pytest.FixtureRequest, cluster: Cluster, logs_directory: Path
-) -> Iterator[list[Allowed]]:
-    """A test adds to this list the errors that it provokes."""
-    with watch_all(request, cluster, logs_directory) as allowed:
-        yield allowed
-
-
-def all_run(cluster: Cluster, *, without: str = "") -> bool:
-    with contextlib.suppress(AssertionError, NodeError, ValueError):
-        machines = cluster.machines()
-        return {*SPREAD, FENCED} <= machines.keys() and without not in machines.values()
-    return False
+    leave(request, *made.nodes.values())
 
 
 def node(cluster: Cluster, *argv: str) -> str:
@@ -114,19 +94,17 @@ def test_a_drain_moves_what_is_there_and_nothing_else(cluster: Cluster) -> None:
     assert moving
     node(cluster, "drain", "c3")
     assert "c3" not in cluster.machines().values()  # the command returns when the machine is empty
-    cluster.until(lambda: all_run(cluster, without="c3"), 60)
+    cluster.until(lambda: cluster.all_run(UNITS, without="c3"), 60)
     assert cluster.starts() == {unit: starts[unit] + (unit in moving) for unit in SPREAD}
     node(cluster, "uncordon", "c3")
 
 
-def test_an_agent_without_servers_runs_on_after_a_restart_and_a_reboot(
-    cluster: Cluster, expected_errors: list[Allowed]
-) -> None:
+def test_an_agent_without_servers_runs_on_after_a_restart_and_a_reboot(cluster: Cluster) -> None:
     """What is fenced may run elsewhere by then, and stays down until a server says otherwise."""
     agent = cluster.nodes["c2"]
     there = [unit for unit in SPREAD if cluster.machines()[unit] == "c2"]
     assert there
-    starts = cluster.starts()
+    starts, fenced = cluster.starts(), cluster.count(FENCED)
     cluster.nodes[SERVER].kill_power()
     agent.run(["systemctl", "restart", "skerryd.service"])
     assert agent.run(["systemctl", "is-active", *there]).text.split() == ["active"] * len(there)
@@ -136,10 +114,10 @@ def test_an_agent_without_servers_runs_on_after_a_restart_and_a_reboot(
     expected = {unit: starts[unit] + (unit in there) for unit in SPREAD}
     cluster.until(lambda: cluster.starts() == expected, 120)
     assert agent.run(["systemctl", "is-active", *there]).text.split() == ["active"] * len(there)
-    fenced = sum(map(len, cluster.seen(FENCED).values()))
+    assert cluster.count(FENCED) == fenced
     cluster.power_on(SERVER)
     ready(cluster.nodes[SERVER], 3, timeout_s=120)
-    cluster.until(lambda: all_run(cluster), 120)
+    cluster.until(lambda: cluster.all_run(UNITS), 120)
     on_server = {unit for unit in SPREAD if unit not in there and cluster.machines()[unit] == SERVER}
     assert cluster.starts() == {unit: expected[unit] + (unit in on_server) for unit in SPREAD}
-    assert sum(map(len, cluster.seen(FENCED).values())) <= fenced + 1
+    assert cluster.count(FENCED) <= fenced + 1

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster_story import FAILOVER_S, START, TEXT, Cluster, add_node, now, watch_all
+from cluster_story import FAILOVER_S, START, TEXT, Cluster, add_node, now
+from node_watch import leave
 from skerry_lab.cluster import API_PORT, ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from skerry_lab.journal import Allowed
     from skerry_lab.lab import Lab
     from skerry_lab.node import NodeImage
     from skerry_lab.nspawn import NspawnNode
@@ -51,18 +50,7 @@ def cluster(request: pytest.FixtureRequest, lab: Lab, node_image: NodeImage) -> 
         name = unit.removeprefix("on-").removesuffix(".service")
         first.put(f"/root/u/{unit}", TEXT.format(START) + f"[X-Fleet]\nMachineMetadata=place={name}\n")
     yield made
-    if not request.config.getoption("--sit"):
-        for node in made.nodes.values():
-            node.kill_power()
-
-
-@pytest.fixture(autouse=True)
-def expected_errors(
-    request: pytest.FixtureRequest, cluster: Cluster, logs_directory: Path
-) -> Iterator[list[Allowed]]:
-    """A test adds to this list the errors that it provokes."""
-    with watch_all(request, cluster, logs_directory) as allowed:
-        yield allowed
+    leave(request, *made.nodes.values())
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,8 @@ class TestChannel:
             path.read_text() == '# mine\nstrategy = "window"\nchannel = "beta"\n[window]\nstart = "01:00"\n'
         )
         assert self.call(tmp_path, "show").output.startswith("beta of")
+        for words in (("set", "edge"), ("show",)):
+            assert json.loads(self.call(tmp_path, *words, "--json").output)["channel"] == "edge"
 
     def test_a_wrong_name_changes_nothing(self, tmp_path: Path) -> None:
         assert isinstance(self.call(tmp_path, "set", "No Such").exception, SkerryError)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from skerry.host.update.engine import Engine
+    from skerry.host.update.settings import UpdateSettings
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 _ROOT = click.option("--root", type=click.Path(path_type=Path), default=Path("/"), hidden=True)
@@ -30,21 +31,18 @@ def channel() -> None:
 @_ROOT
 def show(*, as_json: bool, root: Path) -> int:
     """Show the channel and the repository."""
-    from skerry.entry.cli.output import emit_json
     from skerry.host.update.settings import read_settings
 
     settings = read_settings(root)
-    if as_json:
-        emit_json({"channel": settings.channel, "repository": settings.repository})
-    else:
-        print(f"{settings.channel} of {settings.repository or 'no repository'}")
+    _tell(settings, f"{settings.channel} of {settings.repository or 'no repository'}", as_json=as_json)
     return 0
 
 
 @channel.command(name="set")
+@_JSON
 @_ROOT
 @click.argument("name")
-def set_(*, root: Path, name: str) -> int:
+def set_(*, as_json: bool, root: Path, name: str) -> int:
     """Follow another channel from now on: written to /etc/skerry/update.toml."""
     from skerry.host.update.settings import OWN, read_settings
     from skerry.image.release.channel import check_name
@@ -64,8 +62,17 @@ def set_(*, root: Path, name: str) -> int:
             f"{path} says {name} now, but a file in update.toml.d says {settings.channel}",
             hint="a drop-in counts more than the file: change it there",
         )
-    print(f"Channel {name}.")
+    _tell(settings, f"Channel {name}.", as_json=as_json)
     return 0
+
+
+def _tell(settings: UpdateSettings, text: str, *, as_json: bool) -> None:
+    from skerry.entry.cli.output import emit_json
+
+    if as_json:
+        emit_json({"channel": settings.channel, "repository": settings.repository})
+    else:
+        print(text)
 
 
 def with_channel(text: str, name: str) -> str:

@@ -203,7 +203,7 @@ class EtcdStore:
 
     async def keep_alive(self, lease: int) -> Lease:
         self._check_lease(lease)
-        line = await self._ask("/v3/lease/keepalive", {"ID": lease}, KeepAliveLine)
+        line = await self._ask("/v3/lease/keepalive", {"ID": lease}, KeepAliveLine, urgent=True)
         if line.result is None:
             raise UnavailableError("etcd did not keep a lease alive", hint=None)
         if line.result.ttl_s <= 0:
@@ -331,9 +331,9 @@ class EtcdStore:
         for kv in found.kvs:
             self._receipts.kept(kv.key, late=True)
 
-    async def _ask(self, path: str, question: object, kind: type[T]) -> T:
+    async def _ask(self, path: str, question: object, kind: type[T], *, urgent: bool = False) -> T:
         self._check_open()
-        return await self._client.ask(path, question, kind)
+        return await self._client.ask(path, question, kind, urgent=urgent)
 
     async def _tell(
         self, path: str, question: Callable[[bool], object], kind: type[T], *, harmless: bool = False

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from skerry.kit.wire import Stream
 
 ATTEMPT_S = 5.0
+URGENT_S = 2.0
+"""For what must be in time: a member that passed it on to a leader that is gone tries no other itself."""
+
 PATIENCE_S = 20.0
 """How long a question is asked again: an election takes some two seconds, a restart five."""
 
@@ -45,6 +48,9 @@ _REFUSALS = frozenset({INVALID, NOT_FOUND, 6, 7, EXHAUSTED, PRECONDITION, OUT_OF
 
 _NOT_DONE = ("too many requests", "no leader", "rpc not supported for learner")
 """Said before anything was tried."""
+_NEW_LEADER = "leader changed"
+"""Said by a member that was waiting, and has a new one now."""
+
 HEADERS = {"Content-Type": "application/json"}
 LED = {"Grpc-Metadata-hasleader": "true"}
 """A member that knows of no leader is to say so at once."""
@@ -63,11 +69,12 @@ class RefusedError(StoreError):
 
 
 class _AgainError(Exception):
-    """This attempt failed; `perhaps` where it may have been acted upon."""
+    """This attempt failed; `perhaps`: it may have been acted upon; `here`: the same member will do."""
 
-    def __init__(self, why: str, *, perhaps: bool) -> None:
+    def __init__(self, why: str, *, perhaps: bool, here: bool = False) -> None:
         super().__init__(why)
         self.perhaps = perhaps
+        self.here = here
 
 
 @dataclass(slots=True, eq=False)
@@ -123,30 +130,43 @@ class EtcdClient:
         for place in known.values():
             place.wire.close()
 
-    async def ask(self, path: str, question: object, kind: type[T]) -> T:
-        """Ask what may be asked twice. Raises RefusedError, UnavailableError."""
-        answer, _ = await self.tell(path, lambda _: question, kind, harmless=True)
+    async def ask(self, path: str, question: object, kind: type[T], *, urgent: bool = False) -> T:
+        """Ask what may be asked twice. Raises RefusedError, UnavailableError.
+
+        What is `urgent` waits for no other question, and no longer than URGENT_S for a member.
+        """
+        answer, _ = await self.tell(path, lambda _: question, kind, harmless=True, urgent=urgent)
         return answer
 
     async def tell(
-        self, path: str, question: Callable[[bool], object], kind: type[T], *, harmless: bool = False
+        self,
+        path: str,
+        question: Callable[[bool], object],
+        kind: type[T],
+        *,
+        harmless: bool = False,
+        urgent: bool = False,
     ) -> tuple[T, bool]:
         """Ask until there is an answer; the answer, and whether an earlier attempt may have been heard.
 
         `question` is given the same. Raises RefusedError, UnavailableError, OutcomeUnknownError.
         """
+        room = contextlib.nullcontext() if urgent else self._room
+        attempt_s = min(URGENT_S, self.attempt_s) if urgent else self.attempt_s
         perhaps = False
         tries = 0
         end = self.clock.monotonic() + self.patience_s
         while True:
             place = self._choose()
             try:
-                async with self._room:
-                    answer = await self._attempt(place, path, msgspec.json.encode(question(perhaps)))
+                async with room:
+                    body = msgspec.json.encode(question(perhaps))
+                    answer = await self._attempt(place, path, body, attempt_s)
                 decoded = _decode(answer.body, kind)
             except _AgainError as failure:
                 perhaps = perhaps or (failure.perhaps and not harmless)
-                self.mark_failed(place.wire.url)
+                if not failure.here:
+                    self.mark_failed(place.wire.url, forget=not urgent)
                 tries += 1
                 pause_s = self._pause_s(tries)
                 if self.clock.monotonic() + pause_s >= end:
@@ -172,14 +192,15 @@ class EtcdClient:
             self.mark_failed(place.wire.url)
             raise
 
-    def mark_failed(self, url: str) -> None:
-        """Ask others first for a while."""
+    def mark_failed(self, url: str, *, forget: bool = True) -> None:
+        """Ask others first for a while; `forget` the connections to it, too."""
         for place in self._places:
             if place.wire.url == url:
                 penalty_s = min(FIRST_PAUSE_S * 2**place.failures, LONGEST_PENALTY_S)
                 place.failures = min(place.failures + 1, 20)
                 place.not_before = self.clock.monotonic() + penalty_s
-                place.wire.forget()
+                if forget:
+                    place.wire.forget()
 
     def close(self) -> None:
         for place in self._places:
@@ -198,11 +219,9 @@ class EtcdClient:
         longest_s: float = min(FIRST_PAUSE_S * 2**rounds, LONGEST_PAUSE_S)
         return longest_s * (0.5 + self._chance.random() / 2)
 
-    async def _attempt(self, place: _Place, path: str, body: bytes) -> Answer:
+    async def _attempt(self, place: _Place, path: str, body: bytes, attempt_s: float) -> Answer:
         try:
-            answer = await place.wire.request(
-                "POST", path, body, headers=self._headers, timeout_s=self.attempt_s
-            )
+            answer = await place.wire.request("POST", path, body, headers=self._headers, timeout_s=attempt_s)
         except WireError as error:
             raise _AgainError(error.message, perhaps=error.sent) from error
         if answer.status == 200:
@@ -217,7 +236,7 @@ class EtcdClient:
             raise _AgainError(said, perhaps=False)
         if refusal.code in _REFUSALS:
             raise RefusedError(refusal.code, said)
-        raise _AgainError(said, perhaps=True)
+        raise _AgainError(said, perhaps=True, here=_NEW_LEADER in said)
 
     def _given_up(self, failure: _AgainError, *, perhaps: bool) -> UnavailableError:
         hint = "is a majority of the servers up? `skerry cluster status` tells"

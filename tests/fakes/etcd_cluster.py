@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import functools
@@ -15,7 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from fakes.clock import WallClock
 from fakes.etcd import READY, free_ports
+from skerry.fleet.store.errors import UnavailableError
+from skerry.fleet.store.etcd_client import EtcdClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,6 +115,29 @@ def etcd_members(directory: Path, count: int, *options: str) -> Iterator[list[Me
     finally:
         for member in members:
             member.kill()
+
+
+class _Status(msgspec.Struct):
+    leader: int = 0
+    header: dict[str, str] = {}
+
+
+async def etcd_leader(members: list[Member]) -> Member:
+    """The member that leads, once one does."""
+    while True:
+        for member in members:
+            if member.process is None:
+                continue
+            client = EtcdClient([member.clients], clock=WallClock(), patience_s=0.1, attempt_s=1)
+            try:
+                status = await client.ask("/v3/maintenance/status", {}, _Status)
+                if status.leader and int(status.header["member_id"]) == status.leader:
+                    return member
+            except UnavailableError:
+                continue
+            finally:
+                client.close()
+        await asyncio.sleep(0.1)
 
 
 @functools.cache

@@ -7,11 +7,10 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from fakes.clock import WallClock
-from fakes.etcd_cluster import SHORT_TIMES, etcd_members
+from fakes.etcd_cluster import SHORT_TIMES, etcd_leader, etcd_members
 from fakes.lossy import LossyWay
 from fakes.stores import fresh_etcd_store, seen
 from skerry.fleet.store.errors import OutcomeUnknownError, UnavailableError
@@ -236,33 +235,10 @@ def under_traffic(
         return asyncio.run(whole(members))
 
 
-class Status(msgspec.Struct):
-    leader: int = 0
-    header: dict[str, str] = {}
-
-
-async def leader(members: list[Member]) -> Member:
-    """The member that leads."""
-    while True:
-        for member in members:
-            if member.process is None:
-                continue
-            client = EtcdClient([member.clients], clock=WallClock(), patience_s=0.1, attempt_s=1)
-            try:
-                status = await client.ask("/v3/maintenance/status", {}, Status)
-                if status.leader and int(status.header["member_id"]) == status.leader:
-                    return member
-            except UnavailableError:
-                continue
-            finally:
-                client.close()
-        await asyncio.sleep(0.1)
-
-
 def test_the_loss_of_the_leader_is_not_noticed(tmp_path: Path) -> None:
     async def story(members: list[Member], traffic: Traffic) -> None:
         for _ in range(3):
-            lost = await leader(members)
+            lost = await etcd_leader(members)
             lost.kill()
             await traffic.progress(20)
             lost.start()
@@ -275,7 +251,7 @@ def test_the_loss_of_the_leader_is_not_noticed(tmp_path: Path) -> None:
 
 def test_a_leader_that_stands_still_is_not_waited_for(tmp_path: Path) -> None:
     async def story(members: list[Member], traffic: Traffic) -> None:
-        still = await leader(members)
+        still = await etcd_leader(members)
         still.hold()
         await traffic.progress(20)
         still.release()

@@ -10,7 +10,8 @@ it ends before the store can give the key to another, also where this process wa
 Nobody hears the machine of a leader but the leader itself, which proves nothing to the others. So what it is
 promised counts from when the store last renewed the lease (`age_s`); and where the lease ran out, the next
 leader knows that this was so long ago (`silent`). A server that finds its own `led` when it takes the office
-again knows that nobody has led meanwhile (`resumes`): what it heard of machines is all that anybody did.
+again, or its key still there, knows that nobody has led meanwhile (`resumes`): what it heard of machines is
+all that anybody did.
 """
 
 from __future__ import annotations
@@ -209,10 +210,12 @@ class Leadership:
             except StoreError as error:
                 log.warning("the election waits for the store: %s", error.message)
                 pause_s = RETRY_S
+                end = self._until
             else:
                 pause_s = self._lease_s / 3
+                end = self._until - 2 * pause_s  # a third after the last was asked for, not answered
             if self._created:
-                pause_s = min(pause_s, max(self._until - self._clock.monotonic(), 0))
+                pause_s = min(pause_s, max(end - self._clock.monotonic(), 0))
             await wait_for(self._again, pause_s, self._clock)
             if self._created and not self.is_leader:
                 log.warning("this server leads no longer: the store was away for too long")
@@ -225,29 +228,41 @@ class Leadership:
         try:
             # Before, not after: the key must not go before we believe that it does.
             await self._store.keep_alive(self._lease)
-            self._claimed = asked
-            result = await self._store.transact([absent(LEADER_KEY)], self._office(), [Get(LEADER_KEY)])
+            if self._claimed is not None:
+                self._claimed = asked
+            standing = await self._store.get(LEADER_KEY)  # to read costs no write, and outlasts an election
+            if standing is None:
+                await self._claim(asked)
+            else:
+                await self._face(standing, asked)
         except LeaseNotFoundError:
             self._lease_is_gone()
-            return
+
+    async def _claim(self, asked: float) -> None:
+        """Nobody leads. `asked`: when the lease was renewed last."""
+        self._claimed = asked
+        try:
+            result = await self._store.transact([absent(LEADER_KEY)], self._office(), [Get(LEADER_KEY)])
         except OutcomeUnknownError:
             self._doubt = True
             raise
-        if result.succeeded:
-            self._created = result.revision
-            self._until = asked + self._lease_s
-            led = result.found[1]
-            self._silent = self._led_before(led)
-            self._resumes = bool(led) and led[0].mod_revision == self._office_before
-            self._office_before = result.revision
-            log.info("this server leads from now on")
-            self._tell()
-            return
-        standing = result.found[0][0] if result.found and result.found[0] else None
-        if standing is None:
+        if not result.succeeded:
             self._again.set()
             return
+        led = result.found[1]
+        self._silent = self._led_before(led)
+        self._resumes = bool(led) and led[0].mod_revision == self._office_before
+        self._lead(result.revision, asked)
+
+    async def _face(self, standing: Entry, asked: float) -> None:
+        """There is a leader's key."""
         self._see(standing.value)
+        if standing.create_revision == self._office_before and standing.lease == self._lease:
+            # The store was away for longer than we could count on our lease, and kept it all the same.
+            self._claimed = asked
+            self._silent, self._resumes = None, True
+            self._lead(standing.create_revision, asked)
+            return
         ours = self._leader is not None and self._leader.node == self._record.node
         if not ours and not self._doubt:
             self._claimed = None
@@ -261,6 +276,12 @@ class Leadership:
             with contextlib.suppress(LeaseNotFoundError):
                 await self._store.revoke(standing.lease)
             self._again.set()
+
+    def _lead(self, created: int, asked: float) -> None:
+        self._created = self._office_before = created
+        self._until = asked + self._lease_s
+        log.info("this server leads from now on")
+        self._tell()
 
     def _office(self) -> list[Operation]:
         led = LedRecord(self._record.node, self._lease_s)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fakes.away import Cut, Fault
 from fakes.clock import FakeClock, settle
 from skerry.fleet.presence.leader import LEADER_KEY, LEASE_S, Alone, LeaderRecord, Leadership, NotLeadingError
-from skerry.fleet.store.interface import Put
+from skerry.fleet.store.interface import Lease, Put
 from skerry.fleet.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -208,6 +208,62 @@ def test_a_leader_that_nobody_has_replaced_resumes() -> None:
     asyncio.run(scenario())
 
 
+def test_a_leader_whose_key_outlasted_its_office_takes_it_up_again() -> None:
+    """etcd's next leader begins all leases anew, so that one may last longer than its holder can count on."""
+
+    async def scenario() -> None:
+        clock, theirs = FakeClock(), FakeClock()  # the store's stands still
+        store = MemoryStore(clock=theirs)
+        cut = Cut(store)
+        a, b = Leadership(cut, "a", "", clock), Leadership(store, "b", "", clock)
+        async with running(a, b):
+            fence = a.fence
+            cut.fault = Fault.AWAY
+            await clock.advance(2 * LEASE_S)
+            assert (a.is_leader, b.is_leader) == (False, False)
+            written = (await store.list("")).revision
+            cut.fault = None
+            await clock.advance(3)
+            assert (a.is_leader, a.resumes, a.silent, a.fence) == (True, True, None, fence)
+            assert a.age_s("a") < LEASE_S / 2
+            assert (await store.list("")).revision == written
+
+    asyncio.run(scenario())
+
+
+def test_a_lease_that_takes_long_to_renew_is_renewed_in_time() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+
+        class Slow(MemoryStore):
+            async def keep_alive(self, lease: int) -> Lease:
+                await clock.sleep(LEASE_S * 0.45)
+                return await super().keep_alive(lease)
+
+        a = Leadership(Slow(clock=clock), "a", "", clock)
+        async with running(a):
+            await clock.advance(LEASE_S)
+            for _ in range(200):
+                assert a.is_leader
+                await clock.advance(0.1)
+
+    asyncio.run(scenario())
+
+
+def test_who_does_not_lead_asks_for_nothing_to_be_written() -> None:
+    async def scenario() -> None:
+        clock = FakeClock()
+        store = MemoryStore(clock=clock)
+        cut = Cut(store)
+        a, b = Leadership(store, "a", "", clock), Leadership(cut, "b", "", clock)
+        async with running(a, b):
+            cut.fault = Fault.LATE  # it would hear of no transaction
+            await clock.advance(10 * LEASE_S)
+            assert (a.is_leader, b.age_s("b")) == (True, 0)
+
+    asyncio.run(scenario())
+
+
 def test_a_claim_that_may_still_come_true_counts_as_one() -> None:
     """Of which nobody heard whether it was made; it was not, then, and is made when the other leader goes."""
 
@@ -215,28 +271,26 @@ def test_a_claim_that_may_still_come_true_counts_as_one() -> None:
         clock = FakeClock()
         store = MemoryStore(clock=clock)
         cut = Cut(store)
-        a, b, c = (Leadership(cut if n == "b" else store, n, "", clock) for n in "abc")
-        async with running(a, b, c) as tasks:
+        a, b, c, d, e = (Leadership(cut if n == "b" else store, n, "", clock) for n in "abcde")
+        async with running(a, b) as tasks:
             cut.fault = Fault.LATE
-            await clock.advance(LEASE_S / 3 + 0.1)
-            cut.fault = None
-            await clock.advance(LEASE_S - 0.5)
-            assert a.is_leader
-            assert c.age_s("c") == 0
-            promised = clock.monotonic() - b.age_s("b")  # by a, say
-            assert promised < clock.monotonic()
-            cut.fault = Fault.AWAY
-            tasks[2].cancel()
             tasks[0].cancel()
             await settle()
+            cut.fault = None
+            async with running(c), running(d):
+                await clock.advance(LEASE_S - 0.5)
+                assert c.is_leader
+                assert d.age_s("d") == 0
+                promised = clock.monotonic() - b.age_s("b")  # by c, say
+                assert promised < clock.monotonic()
+                cut.fault = Fault.AWAY
             await cut.deliver()
-            d = Leadership(store, "d", "", clock)
-            async with running(d):
-                while not d.is_leader:
+            async with running(e):
+                while not e.is_leader:
                     await clock.advance(0.1)
-                assert d.silent is not None
-                assert d.silent.node == "b"
-                assert promised <= d.silent.since + 1e-6
+                assert e.silent is not None
+                assert e.silent.node == "b"
+                assert promised <= e.silent.since + 1e-6
 
     asyncio.run(scenario())
 

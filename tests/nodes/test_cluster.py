@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,7 +35,7 @@ from skerry_lab.errors import NodeError
 from skerry_lab.journal import Allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from skerry_lab.lab import Lab
     from skerry_lab.node import NodeImage
@@ -186,21 +186,40 @@ def fault(cluster: Cluster, *touched: str) -> Iterator[Fault]:
         assert cluster.ask("etcdctl", "get", key).strip() == value
 
 
+def skews(cluster: Cluster, by: str) -> dict[str, float]:
+    """By how much the clock of each machine which this one has heard is ahead of its own, where it leads."""
+    said = cluster.ask("sh", "-c", "skerry cluster status --json || true", by=(by,))
+    found: dict[str, float] = json.loads(said or "{}").get("skews", {})
+    return found
+
+
 def behind(cluster: Cluster, by: str) -> int:
     """How many machines' clocks are behind that of a server by as much as it is ahead."""
-    said = cluster.ask("sh", "-c", "skerry cluster status --json || true", by=(by,))
-    skews = json.loads(said or "{}").get("skews", {})
-    return sum(-SKEW_S - 60 < skew < -SKEW_S + 60 for skew in skews.values())
+    return sum(-SKEW_S - 60 < skew < -SKEW_S + 60 for skew in skews(cluster, by).values())
 
 
 def leader(cluster: Cluster, by: tuple[str, ...] = SERVERS) -> str:
     """The server that leads, once there is one."""
+    return _found(cluster, by, lambda view: [one["hostname"] for one in view["servers"] if one["leads"]])
+
+
+def store_leader(cluster: Cluster) -> str:
+    """The server whose member leads etcd, once there is one."""
+    names = {f"https://{cluster.nodes[name].address}:2380": name for name in SERVERS}
+    return _found(
+        cluster,
+        SERVERS,
+        lambda view: [names[one["address"]] for one in view["store"]["members"] if one["leader"]],
+    )
+
+
+def _found(cluster: Cluster, by: tuple[str, ...], find: Callable[[dict[str, Any]], list[str]]) -> str:
     found: list[str] = []
 
     def look() -> bool:
         with contextlib.suppress(AssertionError, NodeError, ValueError):
-            view = json.loads(cluster.ask("sh", "-c", "skerry cluster status --json || true", by=by))
-            found[:] = [s["hostname"] for s in view["servers"] if s["leads"]]
+            said = cluster.ask("sh", "-c", "skerry cluster status --json || true", by=by)
+            found[:] = find(json.loads(said))
         return bool(found)
 
     cluster.until(look, 60)
@@ -331,6 +350,29 @@ def test_the_leader_loses_its_power(cluster: Cluster) -> None:
         print(f"all ran again after {took:.1f} s")
         assert took < 2 * TTL_S  # 16 to 20 s: an election of etcd may be part of it
         cluster.power_on(lost)
+
+
+def test_who_leads_etcd_is_cut_off_from_who_leads_the_cluster(cluster: Cluster) -> None:
+    """The leader goes on through etcd's election: it gives nobody more time than those have whom it heard."""
+    for _ in range(10):
+        leads, cut = leader(cluster), store_leader(cluster)
+        if leads != cut:
+            break
+        cluster.nodes[leads].run(["systemctl", "restart", "skerryd.service"])  # another server takes over
+    assert leads != cut
+    cluster.until(lambda: len(skews(cluster, leads)) == len(cluster.nodes), 60)  # it has heard all of them
+    others = tuple(name for name in SERVERS if name != cut)
+    with fault(cluster, cut) as done:
+        cluster.nodes[cut].set_network(up=False)
+        try:
+            done.say(others)
+            cluster.until(lambda: cluster.all_run(UNITS, without=cut, by=others), 180)
+            took = done.moved_in_s(*done.on(cut))
+            print(f"all ran again after {took:.1f} s")
+            assert took < FAILOVER_S
+            assert leader(cluster, others) == leads
+        finally:
+            cluster.nodes[cut].set_network(up=True)
 
 
 def test_two_of_three_servers_are_lost_and_come_back(cluster: Cluster) -> None:

@@ -2,7 +2,7 @@
 
 The server is a process of its own (programs/agents_server.py), over TLS; its agents are simulated here (see
 programs/simulated_agents.py), and all of them come at once. `python3 bench/agents.py [AGENTS …]`; with
-SKERRY_BENCH_ETCD=http://127.0.0.1:2379 the state is kept in that etcd.
+SKERRY_BENCH_ETCD=http://127.0.0.1:2379 the state is kept in that etcd, an empty one for each number.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Server:
         )
         self._folder = Path(f"/proc/{self.process.pid}")
         self.url = self._line()
+        if not self.url:
+            raise SystemExit("the server has not started; it says why above")
 
     @property
     def port(self) -> int:

@@ -1,7 +1,7 @@
 """A server of a cluster for simulated agents: `python3 agents_server.py FOLDER [PORT]`, FOLDER with its pki/.
 
 Everything is put together as skerryd does it: TLS, the guard, the whole API, the scheduler and the store, a
-file or, with SKERRY_BENCH_ETCD, an etcd at that URL. Only units of its own it has none. On
+file or, with SKERRY_BENCH_ETCD, an empty etcd at that URL. Only units of its own it has none. On
 standard input it is asked `unit RECORD` (store it) and `revision`; each is answered with
 the revision of the store.
 """
@@ -40,6 +40,8 @@ from skerry.fleet.schedule.driver import Driver
 from skerry.fleet.state.node import Role
 from skerry.fleet.state.unit import UnitRecord, unit_key
 from skerry.fleet.store.etcd import EtcdStore
+from skerry.fleet.store.etcd_client import EtcdClient
+from skerry.fleet.store.etcd_foundation import found
 from skerry.fleet.store.interface import Put
 from skerry.fleet.store.sqlite import SqliteStore
 from skerry.fleet.trust.contexts import NodeTls
@@ -63,6 +65,9 @@ async def main(folder: Path, port: int) -> None:
     tls = NodeTls(pki)
     etcd = os.environ.get("SKERRY_BENCH_ETCD")
     if etcd:
+        client = EtcdClient((etcd,), clock=clock)
+        await found(client)
+        client.close()
         store: EtcdStore | SqliteStore = await EtcdStore.open(
             (etcd,), name=SERVER.node, tls=None, clock=clock
         )

@@ -31,7 +31,7 @@ from skerry.fleet.store.errors import (
     OutcomeUnknownError,
     StoreError,
 )
-from skerry.fleet.store.interface import Compare, Delete, Field, Get, Put, Relation, absent, unchanged
+from skerry.fleet.store.interface import Compare, Delete, Field, Put, Relation, absent, unchanged
 from skerry.kit.errors import SkerryError
 from skerry.kit.reconcile import wait_for
 
@@ -242,7 +242,7 @@ class Leadership:
         """Nobody leads. `asked`: when the lease was renewed last."""
         self._claimed = asked
         try:
-            result = await self._store.transact([absent(LEADER_KEY)], self._office(), [Get(LEADER_KEY)])
+            result = await self._store.transact([absent(LEADER_KEY)], self._office())
         except OutcomeUnknownError:
             self._doubt = True
             raise
